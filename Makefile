@@ -1,0 +1,235 @@
+# Outrigger: one Makefile, not recursive but for variants of itself. `make help` lists the targets.
+#   BUILD=dir     where everything goes (default build)
+#   SAN=list      sanitizers, e.g. SAN=address,undefined
+#   V=1           show the commands
+#   CC, AR, PKG_CONFIG   of the target; BUILD_CC for witc, which runs here
+BUILD ?= build
+CC ?= cc
+BUILD_CC ?= cc
+PKG_CONFIG ?= pkg-config
+OPT ?= -O2
+# Debian keeps nats-server in sbin, where a user's PATH does not look.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+CFLAGS = -std=c11 -D_GNU_SOURCE $(OPT) -g -fno-omit-frame-pointer -fstack-protector-strong $(FORTIFY) \
+	-ffunction-sections -fdata-sections $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
+FORTIFY = $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+WARN = -Wall -Wextra -Wno-unused-parameter -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wimplicit-fallthrough -Wformat=2 -Werror
+LDFLAGS = -Wl,--gc-sections -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
+SDK_PKGS = libnats libuv json-c libsodium
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(SDK_PKGS) 2>/dev/null)
+SDK_LIBS := $(shell $(PKG_CONFIG) --libs $(SDK_PKGS) 2>/dev/null)
+
+# What a provider or example needs besides the SDK: adapters from sdk/adapters, and libraries.
+ADAPTERS_keyvalue-redis = hiredis redis_queue redis_url
+LIBS_keyvalue-redis = -lhiredis
+ADAPTERS_http-server = http1 http1_parse
+ADAPTERS_test_http1 = http1 http1_parse
+ADAPTERS_test_redis = hiredis redis_queue redis_url
+LIBS_test_redis = -lhiredis
+
+PROVIDERS := $(notdir $(patsubst %/main.c,%,$(wildcard providers/*/main.c)))
+EXAMPLES := $(notdir $(patsubst %/main.c,%,$(wildcard sdk/examples/*/main.c)))
+PROGRAMS := $(PROVIDERS) $(EXAMPLES)
+dir_of = $(patsubst %/main.c,%,$(wildcard providers/$1/main.c sdk/examples/$1/main.c))
+SDK_SRC := $(wildcard sdk/src/*/*.c)
+WIT_SRC := $(wildcard sdk/wit/*.c)
+CLI_SRC := $(wildcard sdk/cli/*.c)
+TESTS := $(notdir $(basename $(wildcard tests/unit/test_*.c)))
+FUZZERS := $(filter-out replay,$(notdir $(basename $(wildcard tests/fuzz/*.c))))
+OBJ = $(BUILD)/obj
+LIB = $(BUILD)/libwcp.a
+WITC = $(BUILD)/bin/witc
+INCLUDES = -Isdk/include
+PRIVATE = -Isdk/include -Isdk/src -Isdk
+
+ifndef V
+.SILENT:
+endif
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += --jobs=$(shell nproc)
+endif
+
+all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp)) $(BUILD)/bin/bench ## Build every executable into build/bin
+
+# --- the SDK ---
+$(LIB): $(SDK_SRC:%.c=$(OBJ)/%.o)
+	@rm -f $@ && $(AR) rcs $@ $^
+$(OBJ)/sdk/%.o: sdk/%.c
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(CC) $(CFLAGS) $(WARN) $(PRIVATE) $(PKG_CFLAGS) -MMD -MP -c $< -o $@
+$(OBJ)/tests/%.o: tests/%.c $(BUILD)/gen/tests/gen.a
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(CC) $(CFLAGS) $(WARN) $(PRIVATE) -Itests -I$(BUILD)/gen/tests $(PKG_CFLAGS) -MMD -MP -c $< -o $@
+
+# --- witc runs on the building machine: its objects and its copy of sdk/src/base are apart ---
+HOST_SRC = $(wildcard sdk/witc/*.c) $(WIT_SRC) $(wildcard sdk/src/base/*.c)
+$(WITC): $(HOST_SRC:%.c=$(BUILD)/host/%.o)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	$(BUILD_CC) $(if $(SAN),-fsanitize=$(SAN)) $^ -o $@
+$(BUILD)/host/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(BUILD_CC) $(CFLAGS) $(WARN) $(PRIVATE) -MMD -MP -c $< -o $@
+
+# --- generated code: witc on a program's wit/ folder, compiled into one archive ---
+INTERFACES = $(wildcard sdk/interfaces/*/*.wit)
+.SECONDEXPANSION:
+.SECONDARY:
+$(BUILD)/gen/%/gen.a: $(WITC) $(INTERFACES) $$(wildcard $$(call dir_of,$$*)/wit/*.wit) $(wildcard tests/wit/*.wit tests/wit/deps/*.wit)
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@echo "  WITC $(@D)"
+	$(WITC) -I sdk/interfaces -o $(@D) $(or $(patsubst %,%/wit,$(call dir_of,$*)),$*/wit)
+	@for c in $(@D)/*.c; do $(CC) $(CFLAGS) $(WARN) $(INCLUDES) -I$(@D) -c $$c -o $${c%.c}.o || exit 1; done
+	@$(AR) rcs $@ $(@D)/*.o
+
+# --- providers and examples ---
+define program
+$1_SRC := $$(wildcard $(call dir_of,$1)/*.c) $$(ADAPTERS_$1:%=sdk/adapters/%.c)
+$1_OBJ := $$(patsubst %.c,$(OBJ)/%.o,$$($1_SRC))
+$$(filter-out $(OBJ)/sdk/adapters/%,$$($1_OBJ)): $(OBJ)/%.o: %.c $(BUILD)/gen/$1/gen.a
+	@mkdir -p $$(@D)
+	@echo "  CC   $$@"
+	$(CC) $(CFLAGS) $(WARN) $(INCLUDES) -Isdk/adapters -I$(BUILD)/gen/$1 $$(PKG_CFLAGS) -MMD -MP -c $$< -o $$@
+$(BUILD)/bin/$1: $$($1_OBJ) $(BUILD)/gen/$1/gen.a $(LIB)
+	@mkdir -p $$(@D)
+	@echo "  LINK $$@"
+	$(CC) $(LDFLAGS) $$^ $(LIB) $$(LIBS_$1) $(SDK_LIBS) -lpthread -o $$@
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program,$p)))
+
+$(BUILD)/bin/wcp: $(CLI_SRC:%.c=$(OBJ)/%.o) $(LIB)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
+
+# --- tests: each test_*.c is an executable of its own ---
+TEST_OBJ = $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/*.c))
+$(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapters/,$$(addsuffix .o,$$(ADAPTERS_$$*))) $(BUILD)/gen/tests/gen.a $(WIT_SRC:%.c=$(OBJ)/%.o) $(LIB)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) -lpthread -o $@
+$(BUILD)/bin/bench: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/*.c)) $(BUILD)/gen/tests/gen.a $(LIB)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
+
+# A fuzz target with libFuzzer's main, and with one that replays tests/fuzz/corpus in make check.
+FUZZ_USES_rpc = fake_transport
+FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(FUZZ_USES_$$*))) \
+	$(patsubst %.c,$(OBJ)/%.o,$(WIT_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
+	$(BUILD)/gen/tests/gen.a $(LIB)
+$(BUILD)/fuzz/%: $(FUZZ_OBJ)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
+$(BUILD)/replay/%: $(FUZZ_OBJ) $(OBJ)/tests/fuzz/replay.o
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
+
+tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
+.PHONY: all tests-built
+
+-include $(shell find $(BUILD)/obj $(BUILD)/host -name '*.d' -type f 2>/dev/null)
+
+# --- what people run ---
+SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1
+
+.PHONY: help deps demo check check-run check-release soak check-host check-layers check-trixie bench peers images lint fmt fuzz valgrind install clean
+help: ## Print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+deps: ## Install the system packages that are missing (apt, with sudo when not root)
+	@tests/deps.sh
+
+demo: deps ## Build, run a component on our providers, swap its key-value store under load
+	+@$(MAKE) --no-print-directory all
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/demo.py
+
+check: deps check-layers ## Build with sanitizers and run every unit, vector and integration test
+	+@$(SAN_MAKE) tests-built
+	@/usr/bin/python3 tests/run.py $(BUILD)/san
+
+check-release: deps ## The same tests on the optimised build
+	+@$(MAKE) --no-print-directory tests-built
+	@/usr/bin/python3 tests/run.py $(BUILD)
+
+SEEDS ?= 10000
+soak: deps ## Simulate calls over a bad network: SEEDS per kind of fault, from seed FIRST on
+	+@$(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1 $(BUILD)/san/test/test_simulation
+	@SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(BUILD)/san/test/test_simulation
+
+check-host: ## The chain on a real wasmCloud 1.9 host; CHECK_HOST="--requests N --only WORDS"
+	@tests/deps.sh podman runc redis-tools
+	+@$(MAKE) --no-print-directory all
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/host/check.py $(CHECK_HOST)
+
+check-layers: ## Prove that includes point one way only
+	@tests/layers.sh
+
+check-trixie: ## make check in a Debian 13 chroot, cached
+	@tests/deps.sh mmdebstrap
+	@tests/trixie.sh
+
+bench: deps ## Calls per second, CPU and memory per call; PEER=executable compares
+	+@$(MAKE) --no-print-directory all
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/bench/run.py
+
+peers: deps ## Build the wasmCloud host and the test component into the cache
+	@tests/peers/build.sh
+
+images: ## Build the container image of keyvalue-redis
+	@tests/deps.sh podman runc
+	+@$(MAKE) --no-print-directory all
+	@images/build.sh $(BUILD)/bin/keyvalue-redis
+
+LINT_SRC = $(SDK_SRC) $(WIT_SRC) $(CLI_SRC) $(wildcard sdk/witc/*.c sdk/adapters/*.c providers/*/*.c sdk/examples/*/*.c)
+FMT_SRC = $(wildcard sdk/*/*.[ch] sdk/*/*/*.[ch] providers/*/*.[ch] tests/*.[ch] tests/*/*.[ch])
+lint: ## clang-tidy, cppcheck, gcc -fanalyzer, formatting
+	@tests/deps.sh clang-14 clang-tidy-14 clang-format-14 cppcheck
+	@clang-format-14 --dry-run -Werror $(FMT_SRC) || { echo "lint: make fmt changes these"; exit 1; }
+	+@$(MAKE) --no-print-directory --keep-going --output-sync $(LINT_SRC:%.c=$(BUILD)/lint/%.ok)
+	@echo "lint: clean"
+$(BUILD)/lint/%.ok: $(OBJ)/%.o .clang-tidy tests/lint.sh
+	@mkdir -p $(@D)
+	@echo "  LINT $*.c"
+	@tests/lint.sh $*.c $(CFLAGS) $(PRIVATE) -Isdk/adapters -I$(BUILD)/gen/$(notdir $(patsubst %/,%,$(dir $*))) $(PKG_CFLAGS)
+	@touch $@
+
+fmt: ## Format every C file
+	@tests/deps.sh clang-format-14
+	clang-format-14 -i $(FMT_SRC)
+
+FUZZ_SECONDS ?= 60
+fuzz: ## Run each fuzz target for FUZZ_SECONDS (default 60)
+	@tests/deps.sh clang-14 libclang-rt-14-dev
+	+@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang-14 BUILD_CC=clang-14 SAN=address,undefined,fuzzer-no-link OPT=-O1 $(FUZZERS:%=$(BUILD)/fuzz/fuzz/%)
+	@for f in $(FUZZERS); do mkdir -p $(BUILD)/corpus/$$f; log=$(BUILD)/corpus/$$f.log; \
+	  $(BUILD)/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=$(BUILD)/corpus/$$f. $(BUILD)/corpus/$$f tests/fuzz/corpus/$$f >$$log 2>&1 || { tail -n 60 $$log; exit 1; }; \
+	  echo "fuzz $$f: $$(sed -n 's/^stat::number_of_executed_units: *//p' $$log) inputs, nothing found"; done
+
+# The core's tests: no sockets, and no clock that valgrind would slow down.
+VALGRIND_TESTS = $(filter-out test_http1 test_redis test_io_% test_witc,$(TESTS))
+valgrind: ## The core's unit tests under valgrind, with its leak check
+	@tests/deps.sh valgrind
+	+@$(MAKE) --no-print-directory $(VALGRIND_TESTS:%=$(BUILD)/test/%)
+	@for t in $(VALGRIND_TESTS); do echo "valgrind $$t" && \
+	  valgrind --quiet --trace-children=no --leak-check=full --show-leak-kinds=definite,indirect,possible --error-exitcode=9 \
+	  $(BUILD)/test/$$t || exit 1; done
+	@echo "valgrind: clean"
+
+PREFIX ?= /usr/local
+install: all ## Install executables, headers, interfaces and the library (PREFIX, DESTDIR)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/wcp $(DESTDIR)$(PREFIX)/share/wcp
+	install $(addprefix $(BUILD)/bin/,$(PROVIDERS) witc wcp) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib
+	install -m 644 sdk/include/wcp/*.h $(DESTDIR)$(PREFIX)/include/wcp
+	cp -r sdk/interfaces $(DESTDIR)$(PREFIX)/share/wcp/
+
+clean: ## Remove the build folder
+	rm -rf $(BUILD)
