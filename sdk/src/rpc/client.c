@@ -1,0 +1,350 @@
+/* client.c: calling a function of a linked peer.
+ *
+ * The plot (wrpc.md §2.3): publish the invocation with our reply subject Rc and the first parameter
+ * bytes; the accept comes to Rc with the peer's own subject Rs; the rest of the parameters goes to
+ * Rs.params, closed by an empty message, and the streams below it; the result arrives on
+ * Rc.results.
+ *
+ * A wasmCloud 1.9 host can drop what reaches it right after its accept (§2.8a). Therefore as much
+ * as possible goes with the invocation itself: values that are whole are inlined (stream.c). What
+ * must be sent later waits SETTLE_MS after the accept, and an empty stream's end is repeated until
+ * something of the result has arrived. */
+#include "rpc/exchange.h"
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wcp/log.h>
+
+#define SETTLE_MS         2
+#define REPEAT_FIRST_MS   10
+#define REPLY_SUBJECT_MAX 256
+#define SUBJECT_MAX       1024
+
+struct wcp_outgoing {
+    struct exchange x; /* first */
+    struct wcp_arena arena;
+    void (*done)(void);
+    void *ctx;
+    struct wcp_buf params;
+    size_t sent; /* of params */
+    void *result;
+    void *owner; /* the message that the result points into */
+    /* At most one is set: before the peer may be sent to, or while an empty end is repeated. */
+    struct timer settle_wait, repeat;
+    uint32_t repeat_ms;
+    struct wcp_buf owed; /* given up before the accept: channels that the peer waits for */
+    bool accepted, delivered /* or given up */, params_ended;
+};
+
+/* Who is called: a source link's target, or the one who links to us. */
+static struct wcp_str peer_id(const struct wcp_link *l)
+{
+    return l->role == WCP_SOURCE ? l->target_id : l->source_id;
+}
+
+static void destroy(struct exchange *x)
+{
+    struct wcp_outgoing *o = (struct wcp_outgoing *)x;
+    timers_clear(&x->rpc->timers, &o->settle_wait);
+    timers_clear(&x->rpc->timers, &o->repeat);
+    wcp_buf_free(&o->params);
+    wcp_buf_free(&o->owed);
+    wcp_arena_free(&o->arena);
+    free(o->result);
+    if (o->owner)
+        x->rpc->t->release(x->rpc->t, o->owner);
+    free(x->send_base);
+    free(o);
+}
+
+/* Frees o if nothing holds it any more. A call that was given up before its accept stays until
+ * then, or until its deadline, since the peer must still be told that the parameters have ended
+ * (§2.8). */
+static void settle(struct exchange *x)
+{
+    struct wcp_outgoing *o = (struct wcp_outgoing *)x;
+    if (!o->delivered || !exchange_is_quiet(x) || (!o->params_ended && x->deadline.pos))
+        return;
+    exchange_close(x);
+    destroy(x);
+}
+
+static void deliver(struct wcp_outgoing *o, int status)
+{
+    struct exchange *x = &o->x;
+    assert(!o->delivered);
+    o->delivered = true;
+    if (status)
+        x->rpc->stats.outgoing_failed++;
+    x->busy++;
+    x->func->deliver(o->done, o->ctx, status ? NULL : o->result, status);
+    exchange_drop_unstarted(x);
+    x->busy--;
+}
+
+/* Everything that the peer still expects from us ends. */
+static void end_params(struct wcp_outgoing *o)
+{
+    if (o->accepted && !o->params_ended) {
+        send_end(o->x.rpc, o->x.send_base);
+        const char *tail = (const char *)o->owed.ptr;
+        for (size_t at = 0; at < o->owed.len; at += strlen(tail + at) + 1) {
+            char subject[SUBJECT_MAX];
+            snprintf(subject, sizeof subject, "%s%s", o->x.send_base, tail + at);
+            send_end(o->x.rpc, subject);
+        }
+    }
+    o->params_ended = true;
+    timers_clear(&o->x.rpc->timers, &o->settle_wait);
+    timers_clear(&o->x.rpc->timers, &o->repeat);
+}
+
+/* Towards the peer the call is over. */
+static void give_up(struct wcp_outgoing *o, int status, bool tell_peer)
+{
+    struct exchange *x = &o->x;
+    struct rpc *r = x->rpc;
+    timers_clear(&r->timers, &x->deadline);
+    if (!o->accepted && tell_peer)
+        outs_list(x, &o->owed);
+    exchange_cut(x, status, tell_peer && o->accepted);
+    /* A peer that has all parameters does not need their end, but for a call without any. */
+    bool whole = o->params.len && o->sent == o->params.len && !o->owed.len;
+    if (o->accepted || !tell_peer || whole)
+        end_params(o);
+    else /* it would wait for ever, and block the function for everybody: wait for the accept */
+        timers_set(&r->timers, &x->deadline, r->t->now(r->t) + r->limits.call_ms);
+}
+
+static void fail(struct exchange *x, int status, const char *why, bool tell_peer)
+{
+    struct wcp_outgoing *o = (struct wcp_outgoing *)x;
+    if (x->dead)
+        return;
+    wcp_log(WCP_WARN, "an outgoing call failed", "function", x->func->name, "to",
+            peer_id(x->link).ptr, "why", why, NULL);
+    x->busy++;
+    give_up(o, status, tell_peer);
+    if (!o->delivered)
+        deliver(o, status);
+    x->busy--;
+    x->settled(x); /* analyzers that follow settle() overlook that busy callers keep x */
+}
+
+void wcp_cancel(struct wcp_outgoing *o)
+{
+    struct exchange *x = &o->x;
+    assert(!o->delivered);
+    x->busy++;
+    o->delivered = true;
+    exchange_drop_unstarted(x);
+    give_up(o, WCP_ECLOSED, true);
+    x->busy--;
+    settle(x);
+}
+
+static void on_deadline(struct timer *t)
+{
+    struct wcp_outgoing *o =
+        (struct wcp_outgoing *)((char *)t - offsetof(struct wcp_outgoing, x.deadline));
+    struct rpc *r = o->x.rpc;
+    uint64_t due = o->x.active + r->limits.call_ms;
+    char why[160];
+    if (o->x.dead) { /* the accept that was waited for did not come */
+        o->params_ended = true;
+        settle(&o->x);
+        return;
+    }
+    if (r->t->now(r->t) < due) {
+        timers_set(&r->timers, t, due);
+        return;
+    }
+    r->stats.timeouts++;
+    snprintf(why, sizeof why, "%s for %u ms",
+             !o->accepted    ? "nobody accepted it"
+             : !o->delivered ? "no answer came"
+                             : "nothing moved on its streams",
+             r->limits.call_ms);
+    fail(&o->x, WCP_ETIMEOUT, why, true);
+}
+
+static void on_repeat(struct timer *t)
+{
+    struct wcp_outgoing *o =
+        (struct wcp_outgoing *)((char *)t - offsetof(struct wcp_outgoing, repeat));
+    exchange_end_again(&o->x);
+    o->repeat_ms *= 2;
+    timers_set(&o->x.rpc->timers, t, o->x.rpc->t->now(o->x.rpc->t) + o->repeat_ms);
+}
+
+/* The rest of the parameters, their end, and the streams. */
+static void open_params(struct wcp_outgoing *o)
+{
+    struct exchange *x = &o->x;
+    bool only_ends = x->outs && exchange_outs_empty(x);
+    if (o->sent < o->params.len)
+        send_bytes(x->rpc, x->send_base,
+                   (struct wcp_bytes){o->params.ptr + o->sent, o->params.len - o->sent});
+    o->sent = o->params.len;
+    send_end(x->rpc, x->send_base);
+    o->params_ended = true;
+    if (only_ends && !o->delivered) { /* they can be repeated, so the channels stay */
+        exchange_end_again(x);
+        o->repeat.fn = on_repeat;
+        o->repeat_ms = REPEAT_FIRST_MS;
+        timers_set(&x->rpc->timers, &o->repeat, x->rpc->t->now(x->rpc->t) + o->repeat_ms);
+    } else {
+        exchange_open(x);
+    }
+}
+
+static void on_settle_wait(struct timer *t)
+{
+    struct wcp_outgoing *o =
+        (struct wcp_outgoing *)((char *)t - offsetof(struct wcp_outgoing, settle_wait));
+    o->x.busy++;
+    open_params(o);
+    o->x.busy--;
+    settle(&o->x);
+}
+
+/* Something of the result has come: the peer has all that it needed to hear. */
+static void on_answering(struct wcp_outgoing *o)
+{
+    if (o->repeat.pos) {
+        timers_clear(&o->x.rpc->timers, &o->repeat);
+        exchange_open(&o->x); /* sends the ends once more, and lets go of the channels */
+    }
+}
+
+static void on_accept(struct wcp_outgoing *o, const struct wcp_msg *m)
+{
+    struct exchange *x = &o->x;
+    size_t n = m->reply ? strlen(m->reply) : 0;
+    char why[64];
+    if (o->accepted)
+        return; /* repeated */
+    exchange_touch(x);
+    if (x->dead && (m->status || n == 0)) { /* given up, and nothing will be accepted */
+        end_params(o);
+        return;
+    }
+    if (m->status == 503) {
+        fail(x, WCP_ENOENT, "nobody serves it", false);
+        return;
+    }
+    if (m->status || n == 0 || n > REPLY_SUBJECT_MAX) {
+        snprintf(why, sizeof why,
+                 m->status ? "answered with status %d" : "accepted without a reply subject",
+                 m->status);
+        fail(x, m->status == 408 ? WCP_ETIMEOUT : WCP_EPROTO, why, false);
+        return;
+    }
+    o->accepted = true;
+    x->send_base = wcp_calloc(1, n + sizeof ".params");
+    memcpy(x->send_base, m->reply, n);
+    memcpy(x->send_base + n, ".params", sizeof ".params");
+    if (o->delivered && x->dead) { /* given up meanwhile */
+        end_params(o);
+    } else if (o->sent == o->params.len && exchange_outs_empty(x)) {
+        open_params(o);
+    } else {
+        o->settle_wait.fn = on_settle_wait;
+        timers_set(&x->rpc->timers, &o->settle_wait, x->rpc->t->now(x->rpc->t) + SETTLE_MS);
+    }
+}
+
+static void on_result(struct wcp_outgoing *o, struct wcp_msg *m)
+{
+    struct exchange *x = &o->x;
+    const struct wcp_type *t = x->func->result;
+    struct wcp_err err = {0};
+    if (o->delivered)
+        return; /* what follows the value */
+    x->root_ended |= m->data.len == 0;
+    if (!t) { /* a failure of such a function cannot be told from success (wrpc.md §2.5) */
+        deliver(o, 0);
+        return;
+    }
+    if (m->data.len == 0 && x->root.len == 0) {
+        fail(x, WCP_ECLOSED, "the peer ended it without an answer", true);
+        return;
+    }
+    if (!o->result)
+        o->result = wcp_calloc(1, t->size);
+    int rc = exchange_decode(x, t, m->data, o->result, &err);
+    if (rc == WCP_EMORE && !x->root_ended)
+        return;
+    if (rc) {
+        fail(x, rc == WCP_EMORE ? WCP_ECLOSED : rc, err.msg, true);
+        return;
+    }
+    o->owner = m->owner;
+    m->owner = NULL;
+    deliver(o, 0);
+}
+
+static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_msg *m)
+{
+    struct wcp_outgoing *o = (struct wcp_outgoing *)e;
+    struct exchange *x = &o->x;
+    x->busy++;
+    if (tail.len == 0) {
+        on_accept(o, m);
+    } else if (wcp_str_eq(tail, WCP_STR("results"))) {
+        exchange_touch(x);
+        on_answering(o);
+        on_result(o, m);
+    } else if (tail.len > 8 && memcmp(tail.ptr, "results.", 8) == 0) {
+        on_answering(o);
+        exchange_receive(x, (struct wcp_str){tail.ptr + 8, tail.len - 8}, m);
+    }
+    x->busy--;
+    settle(x);
+}
+
+struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
+                                const struct wcp_interface *iface, size_t func, const void *params,
+                                void (*done)(void), void *ctx)
+{
+    const struct wcp_func *f = &iface->funcs[func];
+    struct wcp_outgoing *o = wcp_calloc(1, sizeof *o);
+    struct exchange *x = &o->x;
+    exchange_init(x, r, false);
+    x->entry.on_message = on_message;
+    x->iface = iface;
+    x->func = f;
+    x->link = l;
+    r->links.hold(r->links.ctx, l);
+    x->arena = &o->arena;
+    x->settled = settle;
+    x->fail = fail;
+    x->destroy = destroy;
+    o->arena.limit = r->limits.arena_bytes;
+    o->done = done;
+    o->ctx = ctx;
+    r->stats.outgoing++;
+    exchange_encode(x, f->params, params, &o->params);
+    x->deadline.fn = on_deadline;
+    timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
+
+    char subject[SUBJECT_MAX], rc[INBOX_SUBJECT_MAX];
+    int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s.%s", r->lattice,
+                     WCP_ARG(peer_id(l)), iface->name, f->name);
+    assert(n > 0 && (size_t)n < sizeof subject); /* ids are bounded where links are read */
+    inbox_subject(r, &x->entry, rc);
+    const struct wcp_header headers[] = {
+        {"source-id", r->id}, {"target-id", peer_id(l).ptr}, {"link-name", l->name.ptr}};
+    size_t overhead = sizeof "NATS/1.0\r\n\r\n" + strlen(rc);
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
+        overhead += strlen(headers[i].name) + strlen(headers[i].value) + sizeof ": \r\n";
+    size_t most = r->t->max_payload > overhead ? r->t->max_payload - overhead : 0;
+    o->sent = o->params.len < most ? o->params.len : most;
+    r->t->publish(r->t, &(struct wcp_msg){.subject = subject,
+                                          .reply = rc,
+                                          .data = {o->params.ptr, o->sent},
+                                          .headers = headers,
+                                          .header_count = sizeof headers / sizeof *headers});
+    return o;
+}

@@ -1,0 +1,60 @@
+/* exchange.c: one running call: its place in the lists, its life. */
+#include "rpc/exchange.h"
+
+void exchange_init(struct exchange *x, struct rpc *r, bool incoming)
+{
+    x->rpc = r;
+    x->incoming = incoming;
+    x->active = r->t->now(r->t);
+    x->next = r->exchanges;
+    x->prev = &r->exchanges;
+    if (x->next)
+        x->next->prev = &x->next;
+    r->exchanges = x;
+    if (incoming)
+        r->running_in++;
+    else
+        r->running_out++;
+    inbox_add(r, &x->entry);
+}
+
+void exchange_close(struct exchange *x)
+{
+    struct rpc *r = x->rpc;
+    ins_close(x);
+    outs_cut(x, false);
+    wcp_buf_free(&x->root);
+    timers_clear(&r->timers, &x->deadline);
+    inbox_remove(r, &x->entry);
+    *x->prev = x->next;
+    if (x->next)
+        x->next->prev = x->prev;
+    if (x->incoming)
+        r->running_in--;
+    else
+        r->running_out--;
+    if (x->link)
+        r->links.release(r->links.ctx, x->link);
+    x->link = NULL;
+}
+
+bool exchange_is_quiet(const struct exchange *x)
+{
+    return !x->ins && !x->outs && !x->busy;
+}
+
+void exchange_touch(struct exchange *x)
+{
+    x->active = x->rpc->t->now(x->rpc->t);
+}
+
+void exchange_cut(struct exchange *x, int status, bool tell_peer)
+{
+    if (x->dead)
+        return;
+    x->dead = true;
+    x->busy++;
+    outs_cut(x, tell_peer);
+    ins_cut(x, status);
+    x->busy--;
+}

@@ -1,0 +1,132 @@
+/* exchange.h: what serving and calling share: one running call, its inbox number and its channels.
+ *
+ * A call's bytes travel on channels: the root (parameters or results) and one for each stream or
+ * future in them, named by its index path. An exchange receives on "<inbox>.<n>.<word>[.path]" and
+ * sends on "<send_base>[.path]". It is freed when its owner (server.c or client.c) is done with it
+ * and no incoming or outgoing channel is open any more. */
+#ifndef EXCHANGE_H
+#define EXCHANGE_H
+
+#include "base/timer.h"
+#include "rpc/codec.h"
+#include "rpc/rpc.h"
+
+/* Something with a reply subject of its own. */
+struct inbox_entry {
+    uint64_t number;
+    /* tail is what follows the number in the subject, without its dot: "", "params", "params.0.1".
+     */
+    void (*on_message)(struct inbox_entry *e, struct wcp_str tail, struct wcp_msg *m);
+};
+
+struct served { /* one exported function and its subscription */
+    int sub;
+    bool left;
+    const struct wcp_interface *iface;
+    const struct wcp_func *func;
+    const void *impl;
+};
+
+struct exchange {
+    struct inbox_entry entry;
+    struct rpc *rpc;
+    struct exchange *next, **prev; /* in rpc->exchanges */
+    bool incoming;
+    struct wcp_link *link; /* held; may be NULL */
+    const struct wcp_interface *iface;
+    const struct wcp_func *func;
+    struct wcp_arena *arena; /* where received values live */
+    struct timer deadline;   /* no answer, or no progress */
+    uint64_t active;         /* when something last moved */
+
+    struct wcp_in *ins;
+    struct orphan *orphans; /* channel bytes that came before the root announced their channel */
+    struct wcp_buf root;    /* received root bytes, if they did not come in one message */
+    size_t root_want;       /* that many are needed before decoding again makes sense */
+    bool root_ended, decoded;
+
+    struct wcp_out *outs;
+    char *send_base; /* NULL until known */
+    bool may_send;   /* outgoing channels may be published */
+    bool dead;       /* towards the peer this call is over: what is still written is discarded */
+    unsigned busy;   /* its channels are being worked on: it must not be freed now */
+
+    void (*settled)(struct exchange *x); /* a channel has closed: finish if that was the last */
+    void (*fail)(struct exchange *x, int status, const char *why, bool tell_peer);
+    void (*destroy)(struct exchange *x); /* after exchange_close: frees it */
+};
+
+struct rpc {
+    struct wcp_transport *t;
+    char *lattice, *id;
+    struct wcp_limits limits;
+    struct rpc_links links;
+    struct wcp_instance *instance;
+    bool serves_anyone;
+    struct timers timers;
+    struct rpc_stats stats;
+    int inbox_sub;
+    size_t inbox_len; /* of t->inbox */
+    struct slot {
+        struct inbox_entry *entry;
+        uint32_t generation;
+        uint32_t next_free; /* index + 1 */
+    } * slots;
+    size_t slot_count;
+    uint32_t free_slot; /* index + 1; 0: none */
+    struct served *served;
+    size_t served_count;
+    struct exchange *exchanges;
+    size_t running_in, running_out;
+    size_t waiting_for_link;
+    size_t stream_bytes; /* kept in all incoming streams */
+    struct wcp_out *blocked;
+    struct request *requests;
+};
+
+void inbox_add(struct rpc *r, struct inbox_entry *e);
+void inbox_remove(struct rpc *r, struct inbox_entry *e);
+#define INBOX_SUBJECT_MAX 128
+void inbox_subject(const struct rpc *r, const struct inbox_entry *e, char out[INBOX_SUBJECT_MAX]);
+
+void exchange_init(struct exchange *x, struct rpc *r, bool incoming);
+/* Nothing is left of it but its memory: no channels, no timer, no inbox number, link released. */
+void exchange_close(struct exchange *x);
+/* Neither a channel is open nor one being worked on. */
+bool exchange_is_quiet(const struct exchange *x);
+void exchange_touch(struct exchange *x); /* something moved: the deadline starts anew */
+/* Decode all of t from the bytes received so far (first: root bytes not yet in x->root). Returns 0,
+ * WCP_EMORE (first has been kept) or an error. */
+int exchange_decode(struct exchange *x, const struct wcp_type *t, struct wcp_bytes first, void *out,
+                    struct wcp_err *err);
+/* Encode value of type t; streams and futures in it become channels of x, or are inlined. */
+void exchange_encode(struct exchange *x, const struct wcp_type *t, const void *value,
+                     struct wcp_buf *b);
+/* A message for channel path ("0.1"). */
+void exchange_receive(struct exchange *x, struct wcp_str path, struct wcp_msg *m);
+void exchange_open(struct exchange *x);             /* may_send from now on: what waits goes out */
+bool exchange_outs_empty(const struct exchange *x); /* every outgoing channel is ended and empty */
+void exchange_end_again(struct exchange *x);        /* repeats the end of those */
+/* Incoming values that nobody started reading are dropped. */
+void exchange_drop_unstarted(struct exchange *x);
+/* The call is over towards the peer. Incoming streams end with status, outgoing ones are cut (with
+ * their end message if tell_peer). Sets dead. */
+void exchange_cut(struct exchange *x, int status, bool tell_peer);
+
+/* The parts of exchange_cut and exchange_close, in in.c and out.c. */
+void ins_cut(struct exchange *x, int status);
+void outs_cut(struct exchange *x, bool tell_peer);
+/* Appends what follows send_base in the subject of each outgoing channel, ".0.1" with its NUL. */
+void outs_list(const struct exchange *x, struct wcp_buf *b);
+void ins_close(struct exchange *x);
+
+void send_bytes(struct rpc *r, const char *subject,
+                struct wcp_bytes data); /* sliced to max_payload */
+void send_end(struct rpc *r, const char *subject);
+
+void out_writable(struct rpc *r); /* wakes writers that were told to wait */
+
+void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m);
+void server_link_added(struct rpc *r);
+
+#endif

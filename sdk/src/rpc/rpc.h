@@ -1,0 +1,76 @@
+/* rpc.h: wRPC for one identity, as server and as client: messages in, publishes out.
+ *
+ * The transport's events come in through the rpc_... functions below; the time comes from
+ * transport->now(). Calls in and out share one inbox subscription "<inbox>.>": call number n has
+ * the reply subject "<inbox>.<n>", and what belongs to it arrives below that. */
+#ifndef RPC_H
+#define RPC_H
+
+#include <wcp/invoke.h>
+#include <wcp/provider.h>
+#include "rpc/transport.h"
+
+struct rpc;
+
+/* What the wRPC core asks of the link table. */
+struct rpc_links {
+    void *ctx;
+    /* The link of a call, with a reference taken; NULL: there is none (yet). source and name are as
+     * in the headers, with their defaults filled in. */
+    struct wcp_link *(*find)(void *ctx, struct wcp_str source, struct wcp_str name,
+                             const struct wcp_interface *iface);
+    void (*hold)(void *ctx, struct wcp_link *l);
+    void (*release)(void *ctx, struct wcp_link *l);
+};
+
+struct rpc_config {
+    struct wcp_transport *transport;
+    const char *lattice, *id; /* copied */
+    struct wcp_limits limits; /* 0: default */
+    struct rpc_links links;
+    struct wcp_instance *instance; /* for wcp_call.instance */
+    bool serves_anyone;
+};
+
+struct rpc *rpc_new(const struct rpc_config *c); /* subscribes the inbox */
+void rpc_free(struct rpc *r);                    /* ends every call first, as rpc_abort */
+
+/* Queue-subscribes every function of e that has a handler. */
+void rpc_serve(struct rpc *r, const struct wcp_export *e);
+void rpc_leave(struct rpc *r); /* leaves all of those subscriptions; running calls go on */
+/* Every function subscription has been left and no call is running, neither in nor out. */
+bool rpc_idle(const struct rpc *r);
+size_t rpc_running(const struct rpc *r);
+void rpc_abort(
+    struct rpc *r); /* fail every running call towards its peer, and outgoing ones here */
+/* A link was added: calls that wait for one look again. */
+void rpc_link_added(struct rpc *r);
+
+/* wcp_invoke (invoke.h) for a link of this identity. */
+struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
+                                const struct wcp_interface *iface, size_t func, const void *params,
+                                void (*done)(void), void *ctx);
+
+/* Events. rpc_message returns false when sub is not one of rpc's. */
+bool rpc_message(struct rpc *r, int sub, struct wcp_msg *m);
+bool rpc_left(struct rpc *r, int sub);
+bool rpc_lost(struct rpc *r, int sub); /* messages of sub were dropped */
+void rpc_writable(struct rpc *r);
+void rpc_disconnected(struct rpc *r);
+uint64_t
+rpc_next(const struct rpc *r); /* when rpc_tick wants to be called; TIMER_NEVER: not at all */
+void rpc_tick(struct rpc *r);
+
+/* A plain request with one answer, as an ordinary call of the transport. done is called exactly
+ * once, never before this returns: m, or NULL with WCP_ETIMEOUT or WCP_ECLOSED. A status message
+ * (503: nobody is there) is an answer, m->status tells. subject, headers and data are copied. */
+void rpc_request(struct rpc *r, const struct wcp_msg *request, uint32_t timeout_ms,
+                 void (*done)(void *ctx, const struct wcp_msg *m, int status), void *ctx);
+
+/* How the service went, for logs and later metrics. */
+struct rpc_stats {
+    uint64_t calls, failed, repeated_accepts, dropped_messages, timeouts, outgoing, outgoing_failed;
+};
+const struct rpc_stats *rpc_stats(const struct rpc *r);
+
+#endif

@@ -1,0 +1,437 @@
+/* server.c: an invocation comes in, a handler runs, its reply goes out.
+ *
+ * The plot (wrpc.md §2.3): the invocation carries the first parameter bytes and the caller's reply
+ * subject Rc. We answer at once with the accept (to Rc, with our own subject Rs), collect the rest
+ * of the parameters from Rs.params, find the link and run the handler. Its result goes to
+ * Rc.results, then an empty message, then the streams in it.
+ *
+ * A caller on wrpc-transport-nats 0.29 (every wasmCloud 1.9 host) can drop what reaches it before
+ * its own registration of the call is applied, and then hangs (§2.8a). But the first message that
+ * it sends to Rs proves that it has routed our accept, and so can route everything that we send
+ * after it: until that proof ("heard"), accept and result are repeated, and the end of the result
+ * is kept back. A repeat does no harm: an extra accept is ignored, and so are bytes behind a value.
+ */
+#include "rpc/exchange.h"
+#include "base/log.h"
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wcp/log.h>
+
+#define REPEAT_FIRST_MS   10
+#define REPLY_SUBJECT_MAX 256
+
+enum reply_state {
+    NOT_REPLIED,
+    WAITS_FOR_PROOF, /* the result is encoded; sent too if it is a single message */
+    SENT,            /* towards the caller the result is over; its streams may go on */
+};
+
+struct invocation {
+    struct exchange x; /* first */
+    struct wcp_call *call;
+    const void *impl;
+    char *reply;        /* Rc */
+    void *owner;        /* the first message: arguments and headers point into it */
+    void *params_owner; /* the later one that arguments point into, if the first had none */
+    const char *source, *link_name, *traceparent; /* from the headers; traceparent may be NULL */
+    struct timer repeat, link_wait;
+    uint32_t repeat_ms;
+    bool heard;
+    bool running; /* the handler has the call and owes a reply */
+    bool has_streams;
+    enum reply_state state;
+    struct wcp_buf result;
+};
+
+static void send_accept(struct invocation *v)
+{
+    struct rpc *r = v->x.rpc;
+    char rs[INBOX_SUBJECT_MAX];
+    inbox_subject(r, &v->x.entry, rs);
+    r->t->publish(r->t, &(struct wcp_msg){.subject = v->reply, .reply = rs});
+}
+
+static void destroy(struct exchange *x)
+{
+    struct invocation *v = (struct invocation *)x;
+    struct wcp_transport *t = x->rpc->t;
+    if (v->link_wait.pos)
+        x->rpc->waiting_for_link--;
+    timers_clear(&x->rpc->timers, &v->repeat);
+    timers_clear(&x->rpc->timers, &v->link_wait);
+    wcp_arena_free(&v->call->arena);
+    wcp_buf_free(&v->result);
+    if (v->owner)
+        t->release(t, v->owner);
+    if (v->params_owner)
+        t->release(t, v->params_owner);
+    free(v);
+}
+
+/* Frees v if nothing holds it any more. */
+static void settle(struct exchange *x)
+{
+    struct invocation *v = (struct invocation *)x;
+    if (v->running || v->state != SENT || !exchange_is_quiet(x))
+        return;
+    exchange_close(x);
+    destroy(x);
+}
+
+/* May the result be sent before the proof? Only if it is one message: that can be repeated. */
+static bool is_single(const struct invocation *v)
+{
+    return !v->has_streams && v->result.len <= v->x.rpc->t->max_payload;
+}
+
+/* The result without its end. A result of no bytes is its end. */
+static void send_result(struct invocation *v)
+{
+    if (v->result.len)
+        send_bytes(v->x.rpc, v->x.send_base, (struct wcp_bytes){v->result.ptr, v->result.len});
+    else
+        send_end(v->x.rpc, v->x.send_base);
+}
+
+/* Replied, and the caller is known to listen: what was kept back goes out. */
+static void finish(struct invocation *v)
+{
+    if (!is_single(v))
+        send_result(v);
+    if (v->result.len)
+        send_end(v->x.rpc, v->x.send_base);
+    v->state = SENT;
+    if (v->has_streams)
+        exchange_open(&v->x);
+}
+
+/* v->result is what the caller gets. */
+static void reply(struct invocation *v)
+{
+    v->state = WAITS_FOR_PROOF;
+    if (is_single(v))
+        send_result(v);
+    if (v->heard)
+        finish(v);
+}
+
+static void on_repeat(struct timer *t)
+{
+    struct invocation *v = (struct invocation *)((char *)t - offsetof(struct invocation, repeat));
+    struct rpc *r = v->x.rpc;
+    r->stats.repeated_accepts++;
+    send_accept(v);
+    if (v->state == WAITS_FOR_PROOF && is_single(v))
+        send_result(v);
+    v->repeat_ms *= 2;
+    timers_set(&r->timers, t, r->t->now(r->t) + v->repeat_ms);
+}
+
+static void stop_waiting_for_link(struct invocation *v)
+{
+    if (v->link_wait.pos) {
+        timers_clear(&v->x.rpc->timers, &v->link_wait);
+        v->x.rpc->waiting_for_link--;
+    }
+}
+
+/* The call is over before its time: the caller sees the end of its results without a value, its
+ * streams break off. A handler that runs still owes its reply, which is dropped. */
+static void fail(struct exchange *x, int status, const char *why, bool tell_peer)
+{
+    struct invocation *v = (struct invocation *)x;
+    if (x->dead)
+        return;
+    x->rpc->stats.failed++;
+    wcp_log(WCP_WARN, "a call was not served", "function", x->func->name, "from", v->source, "why",
+            why, NULL);
+    stop_waiting_for_link(v);
+    x->busy++;
+    enum reply_state before = v->state;
+    if (tell_peer && before == NOT_REPLIED) {
+        exchange_touch(x);
+        timers_set(&x->rpc->timers, &x->deadline, x->active + x->rpc->limits.call_ms);
+        reply(v); /* of no bytes */
+    } else {
+        timers_clear(&x->rpc->timers, &v->repeat);
+        if (tell_peer && before == WAITS_FOR_PROOF)
+            send_end(x->rpc, x->send_base);
+        v->state = SENT;
+    }
+    exchange_cut(x, status, tell_peer && before == SENT);
+    if (!v->running) /* a handler that runs may still start reading, and is told then */
+        exchange_drop_unstarted(x);
+    x->busy--;
+    x->settled(x); /* analyzers that follow settle() overlook that busy callers keep x */
+}
+
+static void on_deadline(struct timer *t)
+{
+    struct invocation *v =
+        (struct invocation *)((char *)t - offsetof(struct invocation, x.deadline));
+    struct rpc *r = v->x.rpc;
+    uint64_t due = v->x.active + r->limits.call_ms;
+    char why[160];
+    if (r->t->now(r->t) < due) {
+        timers_set(&r->timers, t, due);
+        return;
+    }
+    if (v->state == WAITS_FOR_PROOF && (is_single(v) || v->x.dead)) {
+        /* The result was sent, again and again; that the caller said nothing is its affair. */
+        v->has_streams = false;
+        timers_clear(&r->timers, &v->repeat);
+        send_end(r, v->x.send_base);
+        v->state = SENT;
+        exchange_cut(&v->x, WCP_ETIMEOUT, false); /* what is still read of its parameters */
+        settle(&v->x);
+        return;
+    }
+    r->stats.timeouts++;
+    snprintf(why, sizeof why, "%s for %u ms",
+             !v->x.decoded                 ? "its parameters are incomplete, nothing came"
+             : v->state == NOT_REPLIED     ? "the handler did not answer"
+             : v->state == WAITS_FOR_PROOF ? "the caller did not answer our accept"
+                                           : "nothing moved on its streams",
+             r->limits.call_ms);
+    fail(&v->x, WCP_ETIMEOUT, why, true);
+}
+
+static void run_handler(struct invocation *v)
+{
+    struct exchange *x = &v->x;
+    v->call->link = x->link;
+    v->running = true;
+    x->busy++;
+    log_set_traceparent(v->traceparent);
+    x->func->invoke(v->impl, v->call);
+    log_set_traceparent(NULL);
+    x->busy--;
+    x->settled(x);
+}
+
+static bool find_link(struct invocation *v)
+{
+    struct rpc *r = v->x.rpc;
+    if (!r->links.find)
+        return r->serves_anyone;
+    v->x.link = r->links.find(r->links.ctx, wcp_str(v->source), wcp_str(v->link_name), v->x.iface);
+    return v->x.link || r->serves_anyone;
+}
+
+static void on_link_wait(struct timer *t)
+{
+    struct invocation *v =
+        (struct invocation *)((char *)t - offsetof(struct invocation, link_wait));
+    char why[400];
+    v->x.rpc->waiting_for_link--; /* the timer has fired, so destroy() would not */
+    snprintf(why, sizeof why, "there is no working link '%s' from '%s' to %s for %s: put one",
+             v->link_name, v->source, v->x.rpc->id, v->x.iface->name);
+    fail(&v->x, WCP_ENOENT, why, true);
+}
+
+/* first: parameter bytes that are not in x->root yet. */
+static void on_params(struct invocation *v, struct wcp_bytes first)
+{
+    struct exchange *x = &v->x;
+    struct rpc *r = x->rpc;
+    struct wcp_err err = {0};
+    int rc = exchange_decode(x, x->func->params, first, v->call, &err);
+    if (rc == WCP_EMORE && !x->root_ended)
+        return;
+    if (rc) {
+        char why[sizeof err.msg + 40];
+        snprintf(why, sizeof why, "its parameters are malformed: %s", err.msg);
+        fail(x, rc, why, true);
+    } else if (find_link(v)) {
+        run_handler(v);
+    } else {
+        v->link_wait.fn = on_link_wait;
+        timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + r->limits.link_wait_ms);
+        r->waiting_for_link++;
+    }
+}
+
+static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_msg *m)
+{
+    struct invocation *v = (struct invocation *)e;
+    struct exchange *x = &v->x;
+    bool root = wcp_str_eq(tail, WCP_STR("params"));
+    if (!root && (tail.len < 7 || memcmp(tail.ptr, "params.", 7) != 0))
+        return;
+    x->busy++;
+    exchange_touch(x);
+    if (!v->heard) {
+        v->heard = true;
+        timers_clear(&x->rpc->timers, &v->repeat);
+        if (v->state == WAITS_FOR_PROOF)
+            finish(v);
+    }
+    if (!root) {
+        exchange_receive(x, (struct wcp_str){tail.ptr + 7, tail.len - 7}, m);
+    } else if (!x->decoded && !x->dead) {
+        x->root_ended |= m->data.len == 0;
+        if (m->data.len && !x->root.len) { /* may be all of them: not copied then */
+            v->params_owner = m->owner;
+            m->owner = NULL;
+        }
+        on_params(v, m->data);
+    }
+    x->busy--;
+    settle(x);
+}
+
+/* Accept and end: this call cannot even be looked at. The subject is nobody's. */
+static void refuse(struct rpc *r, const char *rc)
+{
+    char rs[INBOX_SUBJECT_MAX], results[REPLY_SUBJECT_MAX + 16];
+    inbox_subject(r, &(struct inbox_entry){.number = 1}, rs);
+    snprintf(results, sizeof results, "%s.results", rc);
+    r->t->publish(r->t, &(struct wcp_msg){.subject = rc, .reply = rs});
+    send_end(r, results);
+}
+
+void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
+{
+    size_t n = m->reply ? strlen(m->reply) : 0;
+    r->stats.calls++;
+    if (n == 0 || n > REPLY_SUBJECT_MAX) {
+        r->stats.failed++;
+        wcp_log(WCP_WARN,
+                n ? "an invocation's reply subject is too long: dropped"
+                  : "an invocation without a reply subject: dropped",
+                "function", s->func->name, NULL);
+        return;
+    }
+    if (r->running_in >= r->limits.open_calls) {
+        r->stats.failed++;
+        wcp_logf(WCP_WARN, "%s: refused, %zu calls are open, the limit is %zu", s->func->name,
+                 r->running_in, r->limits.open_calls);
+        refuse(r, m->reply);
+        return;
+    }
+
+    /* One block: the invocation, the call struct, Rc and Rc.results. */
+    const size_t align = _Alignof(max_align_t);
+    size_t at_call = (sizeof(struct invocation) + align - 1) / align * align;
+    size_t at_reply = at_call + s->func->size;
+    struct invocation *v = wcp_calloc(1, at_reply + n + 1 + n + sizeof ".results");
+    struct exchange *x = &v->x;
+    v->call = (struct wcp_call *)(void *)((char *)v + at_call);
+    v->reply = memcpy((char *)v + at_reply, m->reply, n);
+    x->send_base = memcpy(v->reply + n + 1, m->reply, n);
+    memcpy(x->send_base + n, ".results", sizeof ".results");
+
+    exchange_init(x, r, true);
+    x->entry.on_message = on_message;
+    x->iface = s->iface;
+    x->func = s->func;
+    x->arena = &v->call->arena;
+    x->settled = settle;
+    x->fail = fail;
+    x->destroy = destroy;
+    v->impl = s->impl;
+    v->call->arena.limit = r->limits.arena_bytes;
+    v->call->instance = r->instance;
+    v->call->func = s->func;
+    v->call->invocation = v;
+    const char *source = msg_header(m, "source-id"), *name = msg_header(m, "link-name");
+    v->source = source ? source : "<unknown>";
+    v->link_name = name ? name : "default";
+    v->traceparent = msg_header(m, "traceparent");
+    v->owner = m->owner;
+    m->owner = NULL;
+
+    send_accept(v);
+    v->repeat.fn = on_repeat;
+    v->repeat_ms = REPEAT_FIRST_MS;
+    timers_set(&r->timers, &v->repeat, x->active + v->repeat_ms);
+    x->deadline.fn = on_deadline;
+    timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
+    on_params(v, m->data);
+}
+
+void server_link_added(struct rpc *r)
+{
+    for (struct exchange *x = r->exchanges; x && r->waiting_for_link;) {
+        struct invocation *v = (struct invocation *)x;
+        if (x->incoming && v->link_wait.pos && find_link(v)) {
+            stop_waiting_for_link(v);
+            run_handler(v);
+            x = r->exchanges; /* anything may have happened */
+        } else {
+            x = x->next;
+        }
+    }
+}
+
+/* --- the handler's side --- */
+
+/* The handler is done with the call: it has replied or failed it. */
+static void handler_done(struct invocation *v)
+{
+    exchange_touch(&v->x);
+    exchange_drop_unstarted(&v->x);
+    v->x.busy--;
+    settle(&v->x);
+}
+
+static void send_reply(struct wcp_call *c, const void *result)
+{
+    struct invocation *v = c->invocation;
+    assert(v->running && "a call is replied to once");
+    v->running = false;
+    v->x.busy++;
+    if (v->state != NOT_REPLIED) { /* too late: only what it hands over is taken care of */
+        struct wcp_buf b = {0};
+        if (c->func->result)
+            exchange_encode(&v->x, c->func->result, result, &b);
+        wcp_buf_free(&b);
+    } else {
+        if (c->func->result)
+            exchange_encode(&v->x, c->func->result, result, &v->result);
+        v->has_streams = v->x.outs != NULL;
+        reply(v);
+    }
+    handler_done(v);
+}
+
+void wcp_reply(struct wcp_call *c, const void *result)
+{
+    send_reply(c, result);
+}
+
+/* The result's err case says where in the result the error goes and how large it is. */
+void wcp_reply_err(struct wcp_call *c, const void *error)
+{
+    const struct wcp_type *t = c->func->result;
+    assert(t && t->kind == WCP_RESULT);
+    const struct wcp_field *f = &t->fields[1];
+    char *result = wcp_alloc(&c->arena, 1, t->size);
+    *(bool *)(void *)result = true;
+    if (f->type)
+        memcpy(result + f->offset, error, f->type->size);
+    send_reply(c, result);
+}
+
+void wcp_call_fail(struct wcp_call *c, const char *fmt, ...)
+{
+    struct invocation *v = c->invocation;
+    char why[400];
+    va_list ap;
+    assert(v->running && "a call is replied to once");
+    va_start(ap, fmt);
+    vsnprintf(why, sizeof why, fmt, ap);
+    va_end(ap);
+    v->running = false;
+    v->x.busy++;
+    if (v->state == NOT_REPLIED) {
+        v->x.rpc->stats.failed++;
+        wcp_log(WCP_WARN, "a call was not served", "function", c->func->name, "from", v->source,
+                "why", why, NULL);
+        reply(v); /* of no bytes */
+    }
+    handler_done(v);
+}
