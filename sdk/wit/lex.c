@@ -1,0 +1,176 @@
+/* lex.c: WIT text to tokens. */
+#include "wit/lex.h"
+#include "base/str.h"
+#include <ctype.h>
+#include <string.h>
+
+static const char keywords[] =
+    " _ as async bool borrow char constructor enum error-context export f32 f64 flags from "
+    "func future import include interface list map option own package record resource result "
+    "s16 s32 s64 s8 static stream string tuple type u16 u32 u64 u8 use variant with world ";
+
+bool wit_is_keyword(struct wcp_str word)
+{
+    for (const char *k = keywords; (k = strchr(k, ' ')) && k[1];)
+        if (strncmp(++k, word.ptr, word.len) == 0 && k[word.len] == ' ')
+            return true;
+    return false;
+}
+
+void wit_lex_start(struct wit_lexer *x, struct wit *w, const struct wit_file *file)
+{
+    *x = (struct wit_lexer){.w = w, .file = file};
+    const unsigned char *p = (const unsigned char *)file->text.ptr;
+    for (size_t i = 0, n; i < file->text.len; i += n) {
+        struct wit_pos pos = {file, i};
+        n = utf8_next(p + i, file->text.len - i);
+        if (!n)
+            wit_fail(w, pos, "byte 0x%02x is not UTF-8", p[i]);
+        if (wit_is_forbidden(p + i, n))
+            wit_fail(w, pos, "a control character does not belong in WIT text");
+    }
+    if (file->text.len >= 3 && !memcmp(p, "\xef\xbb\xbf", 3))
+        x->at = 3; /* a byte order mark */
+    wit_lex_next(x);
+}
+
+static char peek(const struct wit_lexer *x, size_t ahead)
+{
+    if (x->at + ahead >= x->file->text.len)
+        return '\0';
+    return x->file->text.ptr[x->at + ahead];
+}
+
+static void doc_line(struct wit_lexer *x, const char *p, size_t n)
+{
+    while (n && isspace((unsigned char)p[n - 1]))
+        n--;
+    if (n && *p == ' ')
+        p++, n--;
+    if (x->w->scratch.len)
+        wcp_buf_put(&x->w->scratch, "\n", 1);
+    wcp_buf_put(&x->w->scratch, p, n);
+}
+
+static void line_comment(struct wit_lexer *x)
+{
+    size_t start = x->at;
+    while (x->at < x->file->text.len && peek(x, 0) != '\n')
+        x->at++;
+    const char *p = x->file->text.ptr + start;
+    size_t n = x->at - start;
+    if (n >= 3 && p[2] == '/' && !(n >= 4 && p[3] == '/')) /* not a ruler of slashes */
+        doc_line(x, p + 3, n - 3);
+}
+
+/* Block comments nest. */
+static void block_comment(struct wit_lexer *x)
+{
+    struct wit_pos pos = {x->file, x->at};
+    size_t start = x->at, depth = 0;
+    do {
+        if (x->at >= x->file->text.len)
+            wit_fail(x->w, pos, "this comment is not closed by */");
+        if (peek(x, 0) == '/' && peek(x, 1) == '*') {
+            depth++;
+            x->at += 2;
+        } else if (peek(x, 0) == '*' && peek(x, 1) == '/') {
+            depth--;
+            x->at += 2;
+        } else {
+            x->at++;
+        }
+    } while (depth);
+    const char *p = x->file->text.ptr + start, *end = x->file->text.ptr + x->at - 2;
+    if (end - p < 4 || p[2] != '*')
+        return;
+    for (p += 3; p < end;) { /* by lines, each without its leading star */
+        const char *eol = memchr(p, '\n', (size_t)(end - p));
+        const char *stop = eol ? eol : end;
+        while (p < stop && isspace((unsigned char)*p))
+            p++;
+        if (p < stop && *p == '*')
+            p++;
+        if (p < stop || x->w->scratch.len)
+            doc_line(x, p, (size_t)(stop - p));
+        p = stop + 1;
+    }
+}
+
+static bool is_word(char c)
+{
+    return isalnum((unsigned char)c) || c == '-' || c == '_';
+}
+
+void wit_lex_next(struct wit_lexer *x)
+{
+    x->w->scratch.len = 0; /* collects the doc comments */
+    for (;;) {
+        while (x->at < x->file->text.len && isspace((unsigned char)peek(x, 0)))
+            x->at++;
+        if (peek(x, 0) == '/' && peek(x, 1) == '/')
+            line_comment(x);
+        else if (peek(x, 0) == '/' && peek(x, 1) == '*')
+            block_comment(x);
+        else
+            break;
+    }
+    x->doc = (struct wcp_str){0};
+    if (x->w->scratch.len)
+        x->doc =
+            wcp_fmt(&x->w->arena, "%.*s", (int)x->w->scratch.len, (const char *)x->w->scratch.ptr);
+
+    const char *text = x->file->text.ptr;
+    x->pos = (struct wit_pos){x->file, x->at};
+    x->escaped = peek(x, 0) == '%' && isalpha((unsigned char)peek(x, 1));
+    if (x->escaped)
+        x->at++;
+    size_t start = x->at;
+    if (x->at >= x->file->text.len) {
+        x->kind = WIT_END;
+    } else if (peek(x, 0) == '-' && peek(x, 1) == '>') {
+        x->kind = WIT_ARROW;
+        x->at += 2;
+    } else if (is_word(peek(x, 0))) {
+        x->kind = WIT_WORD;
+        while (is_word(peek(x, 0)) && !(peek(x, 0) == '-' && peek(x, 1) == '>'))
+            x->at++;
+    } else {
+        x->kind = WIT_PUNCT;
+        x->at += utf8_next((const unsigned char *)text + x->at, x->file->text.len - x->at);
+    }
+    x->text = (struct wcp_str){text + start, x->at - start};
+}
+
+struct wcp_str wit_lex_version(struct wit_lexer *x)
+{
+    while (isspace((unsigned char)peek(x, 0)))
+        x->at++;
+    struct wit_pos pos = {x->file, x->at};
+    size_t start = x->at, dots = 0;
+    bool core = true; /* before - and + */
+    for (char c; (c = peek(x, 0)); x->at++) {
+        if (c == '-' || c == '+')
+            core = false;
+        else if (c == '.' && isalnum((unsigned char)peek(x, 1))) /* not the dot of .{ */
+            dots += core;
+        else if (core ? !isdigit((unsigned char)c) : !isalnum((unsigned char)c))
+            break;
+    }
+    struct wcp_str v = {x->file->text.ptr + start, x->at - start};
+    if (dots != 2 || !isdigit((unsigned char)*v.ptr) ||
+        !isalnum((unsigned char)v.ptr[v.len - 1])) /* with two dots, it is not empty */
+        wit_fail(x->w, pos, "expected a version like 0.2.0 or 0.2.0-draft");
+    wit_lex_next(x);
+    return v;
+}
+
+const char *wit_lex_found(struct wit_lexer *x)
+{
+    if (x->kind == WIT_END)
+        return "the end of the file";
+    int n = x->text.len > 64 ? 64 : (int)x->text.len;
+    return wcp_fmt(&x->w->arena, "'%s%.*s%s'", x->escaped ? "%" : "", n, x->text.ptr,
+                   x->text.len > 64 ? "..." : "")
+        .ptr;
+}
