@@ -1,0 +1,38 @@
+/* hostdata.h: what a provider is told when it starts (lattice.md §4), by a host or standalone. */
+#ifndef HOSTDATA_H
+#define HOSTDATA_H
+
+#include <wcp/base.h>
+#include "lattice/linkdef.h"
+
+struct otel_config { /* lattice.md §4.4; NULL texts when absent */
+    bool enable_observability;
+    int enable_traces, enable_metrics, enable_logs; /* -1 absent */
+    char *observability_endpoint, *traces_endpoint, *metrics_endpoint, *logs_endpoint;
+    char *protocol, *trace_level;
+    struct strings additional_ca_paths;
+};
+
+struct hostdata {
+    /* Texts are never NULL: "" when absent. */
+    char *host_id, *lattice, *link_name, *user_jwt, *user_seed, *nats_url, *provider_id;
+    char *instance_id, *host_xkey, *provider_xkey_seed; /* seed: secret */
+    struct config env_values, config;
+    struct secrets secrets;
+    struct linkdef *links;
+    size_t link_count;
+    size_t bad_links; /* malformed ones, left out with a warning each */
+    struct strings cluster_issuers;
+    int64_t default_rpc_timeout_ms; /* -1 absent */
+    bool structured_logging;
+    char *log_level; /* NULL: absent */
+    struct otel_config otel;
+    bool standalone; /* made from flags and environment, not by a host */
+};
+
+/* One line: base64 of the JSON object, white space around it ignored. Unknown members are ignored.
+ * The text of err never quotes a secret. Wipe the line afterwards: it may contain some. */
+int hostdata_parse(struct wcp_bytes line, struct hostdata *out, struct wcp_err *err);
+void hostdata_free(struct hostdata *h); /* wipes seeds and secrets */
+
+#endif

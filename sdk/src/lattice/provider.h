@@ -1,0 +1,45 @@
+/* provider.h: one provider in one lattice: control messages, links and calls joined. No I/O. */
+#ifndef LATTICE_PROVIDER_H
+#define LATTICE_PROVIDER_H
+
+#include <wcp/provider.h>
+#include "lattice/hostdata.h"
+#include "rpc/rpc.h"
+
+/* What an instance needs from the process around it. */
+struct instance_env {
+    struct wcp_transport *transport;
+    void *loop; /* struct uv_loop_s *, for wcp_loop */
+    /* The functions have been subscribed, once: standalone that is after the links were read. */
+    void (*serving)(void *ctx);
+    /* The instance has drained and said its last word: flush what is published, then free it and
+     * end. status is the process's exit status. */
+    void (*done)(void *ctx, int status);
+    void *ctx;
+};
+
+/* Takes ownership of *hd (moved out). Call once the transport is connected. Nothing is sent yet. */
+struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdata *hd,
+                                  const struct instance_env *env);
+/* Subscribes the control subjects, runs start, applies the links (standalone: reads them from the
+ * lattice's buckets first) and serves the exports. */
+int instance_start(struct wcp_instance *i, struct wcp_err *err);
+/* Leave politely: no new calls, finish what runs (at most limit_ms; 0: limits.drain_ms), take the
+ * links down, env.done. A second call only shortens the limit. */
+void instance_drain(struct wcp_instance *i, uint32_t limit_ms);
+void instance_free(struct wcp_instance *i); /* at once; calls that run are failed */
+
+void instance_message(struct wcp_instance *i, int sub, struct wcp_msg *m);
+void instance_left(struct wcp_instance *i, int sub);
+void instance_lost(struct wcp_instance *i, int sub);
+void instance_writable(struct wcp_instance *i);
+void instance_disconnected(struct wcp_instance *i);
+void instance_reconnected(struct wcp_instance *i);
+uint64_t instance_next(const struct wcp_instance *i); /* when to tick; TIMER_NEVER: not at all */
+void instance_tick(struct wcp_instance *i);
+
+/* Link and control messages, and links in HostData, that were ignored because they are malformed.
+ */
+uint64_t instance_malformed(const struct wcp_instance *i);
+
+#endif

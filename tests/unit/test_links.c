@@ -1,0 +1,555 @@
+/* test_links.c: the link table: identity, change, failure, draining, secrets, limits. */
+#include "lattice/links.h"
+#include "lattice/xkey.h"
+#include "capture.h"
+#include "fake_transport.h"
+
+#define HOST_SEED   "SXAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4H74KM"
+#define HOST_PUBLIC "XCHUBRNNW2HSKYSK4WZBJ2TWPJXMSTMCTU6XWXQ22G5G6PRBHAUF76G7"
+#define OUR_SEED    "SXACAIJCEMSCKJRHFAUSUKZMFUXC6MBRGIZTINJWG44DSOR3HQ6T4PY4AQ"
+#define OUR_PUBLIC  "XA2YA4WWGZMIBUNO5IZJVX4REE4DQUPNEGRI4O3V5FS5BUWNCZRFI2LE"
+
+static struct fake net;
+static struct links *links;
+static struct rpc_links rpc_links;
+static char story[4096]; /* ups and downs, in order */
+static int added;
+static const char *up_fails; /* NULL: it does not */
+static struct wcp_link *last_up;
+
+static void tell(const char *what, const struct wcp_link *l)
+{
+    const char *url = wcp_link_config(l, "url");
+    snprintf(story + strlen(story), sizeof story - strlen(story), "%s %s %s; ", what, l->name.ptr,
+             url ? url : "-");
+}
+
+static int up(struct wcp_link *l, struct wcp_err *err)
+{
+    tell("up", l);
+    last_up = l;
+    return up_fails ? wcp_fail(err, WCP_EINVAL, "%s", up_fails) : 0;
+}
+
+static void down(struct wcp_link *l)
+{
+    tell("down", l);
+}
+
+static void on_added(void *ctx)
+{
+    added++;
+}
+
+static void start(size_t limit)
+{
+    static struct wcp_provider def = {.name = "test", .link_up = up, .link_down = down};
+    def.limits.links = limit;
+    capture_start();
+    fake_init(&net);
+    links = links_new(&(struct links_config){.def = &def,
+                                             .id = "kv",
+                                             .host_xkey = HOST_PUBLIC,
+                                             .xkey_seed = OUR_SEED,
+                                             .transport = &net.t,
+                                             .drain_ms = 10000,
+                                             .added = on_added});
+    rpc_links = links_for_rpc(links);
+}
+
+static void stop(void)
+{
+    links_drain_all(links, true);
+    links_tick(links);
+    CHECK_INT(links_count(links), 0);
+    links_free(links);
+    fake_close(&net);
+}
+
+static struct linkdef link_def(const char *source, const char *target, const char *name,
+                               const char *ns, const char *package, const char *url)
+{
+    struct linkdef l = {.source_id = wcp_str_dup(wcp_str(source)),
+                        .target = wcp_str_dup(wcp_str(target)),
+                        .name = wcp_str_dup(wcp_str(name)),
+                        .wit_namespace = wcp_str_dup(wcp_str(ns)),
+                        .wit_package = wcp_str_dup(wcp_str(package))};
+    strings_put(&l.interfaces, "store");
+    if (url)
+        config_put(strcmp(target, "kv") == 0 ? &l.target_config : &l.source_config, "url", url);
+    return l;
+}
+
+/* From comp to us. */
+static void put(const char *name, const char *url)
+{
+    struct linkdef l = link_def("comp", "kv", name, "wasi", "keyvalue", url);
+    links_put(links, &l);
+}
+
+static void del(const char *name)
+{
+    struct linkdef l = link_def("comp", "kv", name, "wasi", "keyvalue", NULL);
+    links_del(links, &l);
+    linkdef_free(&l);
+}
+
+static struct wcp_link *find(const char *source, const char *name, const char *iface)
+{
+    struct wcp_interface i = {.name = iface};
+    return rpc_links.find(rpc_links.ctx, wcp_str(source), wcp_str(name), &i);
+}
+
+static struct wcp_link *find_store(const char *name)
+{
+    return find("comp", name, "wrpc:keyvalue/store@0.2.0-draft");
+}
+
+static void release(struct wcp_link *l)
+{
+    rpc_links.release(rpc_links.ctx, l);
+}
+
+static const char *health(void)
+{
+    static char text[600];
+    struct wcp_buf b = {0};
+    bool ok = links_healthy(links, &b);
+    snprintf(text, sizeof text, "%s%.*s", ok ? "healthy" : "", (int)b.len, (const char *)b.ptr);
+    wcp_buf_free(&b);
+    return text;
+}
+
+static void tick(uint64_t ms)
+{
+    net.now_ms += ms;
+    links_tick(links);
+}
+
+TEST(a_link_serves_calls_of_its_peer_name_and_package)
+{
+    start(0);
+    put("default", "redis://a");
+    CHECK_INT(added, 1);
+    struct wcp_link *l = find_store("default");
+    CHECK(l && l == last_up);
+    CHECK_STR(l->source_id.ptr, "comp");
+    CHECK_STR(l->target_id.ptr, "kv");
+    CHECK_STR(wcp_link_config(l, "URL"), "redis://a");
+    CHECK(wcp_link_has_interface(l, "store") && !wcp_link_has_interface(l, "atomics"));
+    CHECK(!wcp_link_config(l, "nothing"));
+    CHECK(!find("comp", "other", "wrpc:keyvalue/store@0.2.0-draft"));
+    CHECK(!find("comp2", "default", "wrpc:keyvalue/store@0.2.0-draft"));
+    CHECK(!find("comp", "default", "wrpc:blobstore/container@0.2.0"));
+    CHECK(!find("", "", "nothing"));
+    release(l);
+    stop();
+}
+
+TEST(an_overlong_source_or_odd_interface_finds_nothing)
+{
+    char name[3000];
+    start(0);
+    put("default", "x");
+    memset(name, 'a', sizeof name);
+    name[sizeof name - 1] = '\0';
+    CHECK(!find(name, "default", "wrpc:keyvalue/store"));
+    CHECK(!find("comp", "default", ""));
+    CHECK(!find("comp", "default", ":"));
+    stop();
+}
+
+TEST(the_namespace_of_the_interface_decides_between_two_links)
+{
+    start(0);
+    struct linkdef a = link_def("comp", "kv", "default", "wasi", "keyvalue", "wasi");
+    struct linkdef b = link_def("comp", "kv", "default", "acme", "keyvalue", "acme");
+    links_put(links, &a);
+    links_put(links, &b);
+    CHECK_INT(links_count(links), 2);
+    struct wcp_link *l = find("comp", "default", "acme:keyvalue/store");
+    CHECK_STR(wcp_link_config(l, "url"), "acme");
+    release(l);
+    l = find("comp", "default", "wasi:keyvalue/store");
+    CHECK_STR(wcp_link_config(l, "url"), "wasi");
+    release(l);
+    l = find("comp", "default", "wrpc:keyvalue/store@0.2.0-draft");
+    CHECK(l);
+    release(l);
+    a = link_def("comp", "kv", "default", "acme", "keyvalue", NULL);
+    links_del(links, &a);
+    linkdef_free(&a);
+    l = find("comp", "default", "acme:keyvalue/store");
+    CHECK_STR(wcp_link_config(l, "url"), "wasi");
+    release(l);
+    stop();
+}
+
+TEST(only_our_own_side_is_used)
+{
+    start(0);
+    struct linkdef l = link_def("kv", "comp", "default", "wasi", "http", NULL);
+    config_put(&l.source_config, "url", "mine");
+    config_put(&l.target_config, "url", "theirs");
+    links_put(links, &l);
+    CHECK_STR(story, "up default mine; ");
+    CHECK_INT(last_up->role, WCP_SOURCE);
+    /* Nobody calls us over it. */
+    CHECK(!find("comp", "default", "wasi:http/incoming-handler"));
+    l = link_def("x", "y", "default", "wasi", "http", NULL);
+    links_put(links, &l);
+    CHECK_INT(links_count(links), 1);
+    CHECK_LOGGED("link 'default' from 'x' to 'y' is not about this provider: ignored");
+    stop();
+}
+
+TEST(the_same_content_again_is_ignored)
+{
+    start(0);
+    put("default", "a");
+    put("default", "a");
+    CHECK_STR(story, "up default a; ");
+    CHECK_INT(links_count(links), 1);
+    stop();
+}
+
+TEST(changed_content_comes_up_before_the_old_goes_down)
+{
+    start(0);
+    put("default", "a");
+    struct wcp_link *old = find_store("default");
+    put("default", "b");
+    CHECK_STR(story, "up default a; up default b; ");
+    struct wcp_link *new = find_store("default");
+    CHECK(new != old);
+    CHECK_STR(wcp_link_config(old, "url"), "a");
+    tick(0);
+    CHECK_STR(story, "up default a; up default b; ");
+    release(old);
+    CHECK_STR(story, "up default a; up default b; "); /* not inside the handler */
+    CHECK_INT(links_next(links), net.now_ms);
+    tick(0);
+    CHECK_STR(story, "up default a; up default b; down default a; ");
+    CHECK_INT(links_count(links), 1);
+    release(new);
+    stop();
+}
+
+TEST(changed_interfaces_count_as_content)
+{
+    start(0);
+    put("default", "a");
+    struct linkdef l = link_def("comp", "kv", "default", "wasi", "keyvalue", "a");
+    strings_put(&l.interfaces, "atomics");
+    links_put(links, &l);
+    tick(0);
+    CHECK_STR(story, "up default a; up default a; down default a; ");
+    stop();
+}
+
+TEST(a_failed_link_refuses_calls_and_is_retried)
+{
+    start(0);
+    up_fails = "URL: foo: not a redis:// URL";
+    put("default", "foo");
+    CHECK_LOGGED("link 'default' from 'comp': URL: foo: not a redis:// URL");
+    CHECK(!find_store("default"));
+    CHECK_STR(health(), "link 'default' from 'comp': URL: foo: not a redis:// URL");
+    CHECK_INT(added, 0);
+    put("default", "foo");
+    CHECK_STR(story, "up default foo; up default foo; ");
+    up_fails = NULL;
+    put("default", "foo");
+    tick(0);
+    CHECK_STR(story, "up default foo; up default foo; up default foo; ");
+    CHECK_STR(health(), "healthy");
+    CHECK_INT(links_count(links), 1);
+    struct wcp_link *l = find_store("default");
+    CHECK(l);
+    release(l);
+    stop();
+}
+
+TEST(a_link_that_fails_after_a_change_replaces_the_good_one)
+{
+    start(0);
+    put("default", "a");
+    up_fails = "no";
+    put("default", "b");
+    tick(0);
+    CHECK_STR(story, "up default a; up default b; down default a; ");
+    CHECK(!find_store("default"));
+    CHECK_STR(health(), "link 'default' from 'comp': no");
+    stop();
+    CHECK_STR(story,
+              "up default a; up default b; down default a; "); /* the failed one was not up */
+}
+
+TEST(one_bad_link_does_not_harm_another)
+{
+    start(0);
+    put("good", "a");
+    up_fails = "no";
+    put("bad", "b");
+    put("worse", "c");
+    CHECK_STR(health(), "link 'worse' from 'comp': no; and 1 more");
+    struct wcp_link *l = find_store("good");
+    CHECK(l);
+    release(l);
+    stop();
+}
+
+TEST(del_waits_for_running_calls_and_stops_new_ones)
+{
+    start(0);
+    put("default", "a");
+    struct wcp_link *l = find_store("default");
+    rpc_links.hold(rpc_links.ctx, l);
+    del("default");
+    CHECK(!find_store("default"));
+    tick(5000);
+    release(l);
+    tick(0);
+    CHECK_STR(story, "up default a; ");
+    release(l);
+    tick(0);
+    CHECK_STR(story, "up default a; down default a; ");
+    CHECK_INT(links_count(links), 0);
+    stop();
+}
+
+TEST(del_takes_the_link_down_at_the_limit)
+{
+    start(0);
+    put("default", "a");
+    struct wcp_link *l = find_store("default");
+    del("default");
+    CHECK_INT(links_next(links), net.now_ms + 10000);
+    tick(9999);
+    CHECK_STR(story, "up default a; ");
+    tick(1);
+    CHECK_STR(story, "up default a; down default a; ");
+    CHECK_LOGGED("taken down while 1 calls still run");
+    CHECK_STR(wcp_link_config(l, "url"), "a"); /* the call still has it */
+    CHECK_INT(links_count(links), 1);
+    release(l);
+    tick(0);
+    CHECK_STR(story, "up default a; down default a; ");
+    CHECK_INT(links_count(links), 0);
+    stop();
+}
+
+TEST(del_of_the_unknown_is_no_matter)
+{
+    start(0);
+    del("default");
+    put("default", "a");
+    del("other");
+    del("default");
+    del("default");
+    tick(0);
+    CHECK_STR(story, "up default a; down default a; ");
+    CHECK_INT(capture_count("warn"), 0);
+    stop();
+}
+
+TEST(a_link_put_while_its_former_self_drains_is_a_new_one)
+{
+    start(0);
+    put("default", "a");
+    struct wcp_link *old = find_store("default");
+    del("default");
+    put("default", "a");
+    CHECK_STR(story, "up default a; up default a; ");
+    struct wcp_link *new = find_store("default");
+    CHECK(new &&new != old);
+    release(new);
+    release(old);
+    tick(0);
+    CHECK_STR(story, "up default a; up default a; down default a; ");
+    stop();
+}
+
+static struct linkdef with_secret(const char *plain, int nonce_byte)
+{
+    struct linkdef l = link_def("comp", "kv", "default", "wasi", "keyvalue", "a");
+    size_t n = strlen(plain);
+    uint8_t *sealed = wcp_calloc(n + XKEY_OVERHEAD, 1),
+            nonce[XKEY_NONCE_LEN] = {(uint8_t)nonce_byte};
+    CHECK_INT(xkey_seal((struct wcp_bytes){(const uint8_t *)plain, n}, OUR_PUBLIC, HOST_SEED, nonce,
+                        sealed, NULL),
+              0);
+    l.target_secrets = (struct wcp_bytes){sealed, n + XKEY_OVERHEAD};
+    return l;
+}
+
+TEST(sealed_secrets_are_opened_and_count_as_content)
+{
+    start(0);
+    struct linkdef l = with_secret("{\"pw\":{\"kind\":\"String\",\"value\":\"hunter2\"}}", 1);
+    links_put(links, &l);
+    struct wcp_link *w = find_store("default");
+    CHECK_STR(wcp_link_secret(w, "PW"), "hunter2");
+    CHECK_INT(wcp_link_secret_bytes(w, "pw").len, 7);
+    CHECK(!wcp_link_secret(w, "other"));
+    l = with_secret("{\"pw\":{\"kind\":\"String\",\"value\":\"hunter2\"}}", 2); /* sealed anew */
+    links_put(links, &l);
+    CHECK_STR(story, "up default a; ");
+    l = with_secret("{\"pw\":{\"kind\":\"String\",\"value\":\"hunter3\"}}", 3);
+    links_put(links, &l);
+    CHECK_STR(story, "up default a; up default a; ");
+    links_drain_all(links, true);
+    tick(0);
+    CHECK(
+        !wcp_link_secret(w, "pw")); /* wiped after link_down, though a call still holds the link */
+    release(w);
+    CHECK_INT(capture_count("hunter"), 0);
+    stop();
+}
+
+TEST(a_link_whose_secrets_cannot_be_opened_fails)
+{
+    start(0);
+    struct linkdef l = with_secret("{}", 1);
+    ((uint8_t *)(uintptr_t)l.target_secrets.ptr)[40] ^= 1;
+    links_put(links, &l);
+    CHECK_STR(story, "");
+    CHECK_STR(
+        health(),
+        "link 'default' from 'comp': its secrets: cannot be decrypted with this provider's key");
+    stop();
+}
+
+TEST(the_other_sides_secrets_do_not_matter)
+{
+    start(0);
+    struct linkdef l = link_def("comp", "kv", "default", "wasi", "keyvalue", "a");
+    uint8_t *garbage = wcp_calloc(3, 1);
+    l.source_secrets = (struct wcp_bytes){garbage, 3};
+    links_put(links, &l);
+    CHECK_STR(health(), "healthy");
+    stop();
+}
+
+TEST(the_limit_refuses_new_links_but_not_changes)
+{
+    start(2);
+    put("one", "a");
+    put("two", "a");
+    put("three", "a");
+    CHECK_STR(story, "up one a; up two a; ");
+    CHECK_LOGGED("link 'three' from 'comp': refused: there are 2 links already, the limit is 2");
+    put("two", "b");
+    tick(0);
+    CHECK_STR(story, "up one a; up two a; up two b; down two a; ");
+    del("one");
+    tick(0);
+    put("three", "a");
+    CHECK(strstr(story, "up three a"));
+    stop();
+}
+
+TEST(health_follows_what_the_provider_says)
+{
+    start(0);
+    put("default", "a");
+    wcp_link_unhealthy(last_up, "redis: refused");
+    wcp_link_unhealthy(last_up, "redis: refused");
+    CHECK_LOGGED("link 'default' from 'comp': redis: refused");
+    CHECK_STR(health(), "link 'default' from 'comp': redis: refused");
+    struct wcp_link *l = find_store("default"); /* still serves: the provider answers errors */
+    CHECK(l);
+    release(l);
+    wcp_link_healthy(last_up);
+    wcp_link_healthy(last_up);
+    CHECK_LOGGED("link is healthy again");
+    CHECK_STR(health(), "healthy");
+    stop();
+}
+
+TEST(a_link_with_a_reason_against_it_fails_without_being_tried)
+{
+    start(0);
+    struct linkdef l = link_def("comp", "kv", "default", "wasi", "keyvalue", NULL);
+    links_sync_put(links, &l, "config 'x' is not there");
+    CHECK_STR(story, "");
+    CHECK_STR(health(), "link 'default' from 'comp': config 'x' is not there");
+    put("default", "a");
+    CHECK_STR(health(), "healthy");
+    stop();
+}
+
+static void sync_put(const char *name)
+{
+    struct linkdef l = link_def("comp", "kv", name, "wasi", "keyvalue", "a");
+    links_sync_put(links, &l, NULL);
+}
+
+TEST(what_the_lattice_no_longer_has_goes_down)
+{
+    start(0);
+    links_sync_begin(links);
+    sync_put("stays");
+    sync_put("goes");
+    CHECK_INT(links_sync_end(links, 60000), TIMER_NEVER);
+    links_sync_begin(links);
+    sync_put("stays");
+    CHECK_INT(links_sync_end(links, 60000), TIMER_NEVER);
+    tick(0);
+    CHECK_STR(story, "up stays a; up goes a; down goes a; ");
+    stop();
+}
+
+TEST(what_we_were_told_may_take_a_while_to_be_in_the_lattice)
+{
+    start(0);
+    put("old", "a");
+    net.now_ms += 50000;
+    put("fresh", "a");
+    uint64_t told = net.now_ms;
+    net.now_ms += 20000;
+    links_sync_begin(links);
+    CHECK_INT(links_sync_end(links, 60000), told + 60000);
+    tick(0);
+    CHECK_STR(story, "up old a; up fresh a; down old a; ");
+    net.now_ms = told + 60000;
+    links_sync_begin(links);
+    CHECK_INT(links_sync_end(links, 60000), TIMER_NEVER);
+    tick(0);
+    CHECK_STR(story, "up old a; up fresh a; down old a; down fresh a; ");
+    stop();
+}
+
+TEST(names_that_fit_no_key_are_refused)
+{
+    char name[2000];
+    start(0);
+    memset(name, 'n', sizeof name);
+    name[sizeof name - 1] = '\0';
+    put(name, "a");
+    CHECK_INT(links_count(links), 0);
+    CHECK_LOGGED("its names are longer than 1024 bytes: refused");
+    stop();
+}
+
+TEST(many_links_are_found_and_deleted)
+{
+    start(0);
+    for (int i = 0; i < 3000; i++) {
+        char name[20];
+        snprintf(name, sizeof name, "l%d", i);
+        put(name, "a");
+    }
+    CHECK_INT(links_count(links), 3000);
+    for (int i = 0; i < 3000; i += 2) {
+        char name[20];
+        snprintf(name, sizeof name, "l%d", i);
+        struct wcp_link *l = find_store(name);
+        CHECK(l);
+        release(l);
+        del(name);
+    }
+    tick(0);
+    CHECK_INT(links_count(links), 1500);
+    stop();
+}

@@ -1,0 +1,600 @@
+/* test_provider.c: an instance from its start to its last word. */
+#include "lattice/provider.h"
+#include "base/timer.h"
+#include "capture.h"
+#include "fake_js.h"
+
+#define XSEED "SXACAIJCEMSCKJRHFAUSUKZMFUXC6MBRGIZTINJWG44DSOR3HQ6T4PY4AQ"
+#define XKEY  "XA2YA4WWGZMIBUNO5IZJVX4REE4DQUPNEGRI4O3V5FS5BUWNCZRFI2LE"
+
+static struct fake net;
+static struct wcp_instance *instance;
+static char story[4096];
+static int done_count, done_status = -1, serving;
+static const char *start_fails, *up_fails;
+static struct wcp_call *held; /* the handler's calls, newest first */
+static bool answer_at_once = true;
+
+static void say(const char *what, const char *name)
+{
+    snprintf(story + strlen(story), sizeof story - strlen(story), "%s%s%s; ", what,
+             *name ? " " : "", name);
+}
+
+/* --- a provider with one function, wrpc:keyvalue/store.get: () -> () --- */
+
+static const struct wcp_type no_params = {.kind = WCP_RECORD};
+static void invoke(const void *impl, struct wcp_call *c)
+{
+    say("call", c->link->name.ptr);
+    if (answer_at_once)
+        wcp_reply(c, NULL);
+    else
+        held = c;
+}
+static void handler(void)
+{
+}
+static const struct wcp_func funcs[] = {
+    {.name = "get", .size = sizeof(struct wcp_call), .params = &no_params, .invoke = invoke}};
+static const uint32_t handlers[] = {0};
+static const struct wcp_interface store = {"wrpc:keyvalue/store@0.2.0-draft", funcs, 1, handlers};
+static const struct {
+    void (*get)(void);
+} impl = {handler};
+
+static int start_provider(struct wcp_instance *i, struct wcp_err *err)
+{
+    say("start", "");
+    static int data;
+    wcp_instance_set_data(i, &data);
+    return start_fails ? wcp_fail(err, WCP_EINVAL, "%s", start_fails) : 0;
+}
+static void stop_provider(struct wcp_instance *i)
+{
+    say("stop", "");
+}
+static int up(struct wcp_link *l, struct wcp_err *err)
+{
+    say("up", l->name.ptr);
+    return up_fails ? wcp_fail(err, WCP_EINVAL, "%s", up_fails) : 0;
+}
+static void down(struct wcp_link *l)
+{
+    say("down", l->name.ptr);
+}
+static void config_changed(struct wcp_instance *i)
+{
+    say("config", wcp_provider_config(i, "k"));
+}
+
+static struct wcp_provider def = {
+    .name = "test",
+    .exports = (struct wcp_export[]){{&store, &impl}, {0}},
+    .start = start_provider,
+    .stop = stop_provider,
+    .link_up = up,
+    .link_down = down,
+    .config_changed = config_changed,
+};
+
+/* --- the world around it --- */
+
+static void on_serving(void *ctx)
+{
+    serving++;
+}
+
+static void on_done(void *ctx, int status)
+{
+    done_count++;
+    done_status = status;
+}
+
+static void deliver(int sub, struct wcp_msg *m)
+{
+    instance_message(instance, sub, m);
+}
+
+static void make(bool standalone, const char *links)
+{
+    struct hostdata hd = {0};
+    struct wcp_buf json = {0}, line = {0};
+    struct wcp_err err = {0};
+    capture_start();
+    fake_init(&net);
+    wcp_buf_fmt(
+        &json,
+        "{\"host_id\":\"NHOST\",\"lattice_rpc_prefix\":\"lat\",\"provider_key\":\"kv\","
+        "\"config\":{\"k\":\"0\"},\"secrets\":{\"pw\":{\"kind\":\"String\",\"value\":\"s\"}},"
+        "\"provider_xkey_private_key\":\"" XSEED "\",\"link_definitions\":[%s]}",
+        links);
+    char base64[8192];
+    sodium_bin2base64(base64, sizeof base64, json.ptr, json.len, sodium_base64_VARIANT_ORIGINAL);
+    wcp_buf_fmt(&line, "%s\r\n", base64);
+    if (hostdata_parse((struct wcp_bytes){line.ptr, line.len}, &hd, &err))
+        FAIL("%s", err.msg);
+    hd.standalone = standalone;
+    instance =
+        instance_new(&def, &hd, &(struct instance_env){&net.t, &story, on_serving, on_done, NULL});
+    CHECK(!hd.host_id); /* moved out */
+    wcp_buf_free(&json);
+    wcp_buf_free(&line);
+}
+
+#define LINK(source, name, config)                                                                 \
+    "{\"source_id\":\"" source "\",\"target\":\"kv\",\"name\":\"" name                             \
+    "\",\"wit_namespace\":\"wasi\","                                                               \
+    "\"wit_package\":\"keyvalue\",\"interfaces\":[\"store\"],\"source_config\":{},\"target_"       \
+    "config\":" config "}"
+
+static void start(const char *links)
+{
+    struct wcp_err err = {0};
+    make(false, links);
+    if (instance_start(instance, &err))
+        FAIL("%s", err.msg);
+}
+
+static void stop(void)
+{
+    instance_free(instance);
+    fake_close(&net);
+}
+
+static void send_to(const char *subject, const char *reply, const char *data,
+                    const char *const *headers)
+{
+    struct wcp_msg m = fake_message(
+        &net, subject, reply, (struct wcp_bytes){(const uint8_t *)data, strlen(data)}, headers);
+    instance_message(instance, fake_sub(&net, subject), &m);
+    fake_done(&net, &m);
+}
+
+#define CONTROL "wasmbus.rpc.lat.kv."
+#define GET     "lat.kv.wrpc.0.0.1.wrpc:keyvalue/store@0.2.0-draft.get"
+
+static bool subscribed(const char *subject)
+{
+    for (size_t i = 0; i < net.sub_count; i++)
+        if (strcmp(net.subs[i].subject, subject) == 0)
+            return true;
+    return false;
+}
+
+static const char *health(void)
+{
+    size_t n = net.count;
+    send_to(CONTROL "health", "_H", "", NULL);
+    CHECK_INT(net.count, n + 1);
+    return (const char *)net.sent[n].data.ptr;
+}
+
+/* A call from source; its accept's reply subject, to prove that we heard it. */
+static const char *call(const char *source, const char *name)
+{
+    size_t n = net.count;
+    send_to(GET, "_C.1", "", (const char *const[]){"source-id", source, "link-name", name, NULL});
+    CHECK(net.count > n);
+    return net.sent[n].reply;
+}
+
+static void heard(const char *rs)
+{
+    char subject[200];
+    snprintf(subject, sizeof subject, "%s.params", rs);
+    struct wcp_msg m = fake_message(&net, subject, NULL, (struct wcp_bytes){0}, NULL);
+    instance_message(instance, fake_sub(&net, "_INBOX.me.>"), &m);
+    fake_done(&net, &m);
+}
+
+static void tick(uint64_t ms)
+{
+    net.now_ms += ms;
+    instance_tick(instance);
+}
+
+static void left_all(void)
+{
+    for (size_t i = 0; i < net.sub_count; i++)
+        if (net.subs[i].left)
+            instance_left(instance, (int)i);
+}
+
+static const struct fake_msg *last(void)
+{
+    return &net.sent[net.count - 1];
+}
+
+TEST(control_is_subscribed_before_start_and_functions_after_the_links)
+{
+    start(LINK("a", "one", "{}") "," LINK("b", "two", "{}"));
+    CHECK_STR(story, "start; up one; up two; ");
+    CHECK_STR(net.subs[0].subject, "_INBOX.me.>");
+    CHECK_STR(net.subs[1].subject, "wasmbus.rpc.lat." XKEY ".linkdefs.put");
+    CHECK_STR(net.subs[net.sub_count - 1].subject, GET);
+    CHECK_STR(net.subs[net.sub_count - 1].queue, "lat.kv");
+    CHECK_STR(wcp_instance_id(instance), "kv");
+    CHECK_STR(wcp_provider_config(instance, "K"), "0");
+    CHECK_STR(wcp_provider_secret(instance, "pw"), "s");
+    CHECK(!wcp_provider_secret(instance, "x"));
+    CHECK(wcp_instance_data(instance));
+    CHECK((void *)wcp_loop(instance) == (void *)story);
+    CHECK_INT(instance_next(instance), TIMER_NEVER);
+    stop();
+    CHECK_STR(story, "start; up one; up two; down two; down one; stop; ");
+}
+
+TEST(a_failing_start_is_an_error_of_instance_start)
+{
+    struct wcp_err err = {0};
+    start_fails = "no licence";
+    make(false, LINK("a", "one", "{}"));
+    CHECK_INT(instance_start(instance, &err), WCP_EINVAL);
+    CHECK_STR(err.msg, "no licence");
+    stop();
+    CHECK_STR(story, "start; ");
+}
+
+TEST(an_instance_that_never_started_can_be_freed)
+{
+    make(true, "");
+    stop();
+    CHECK_STR(story, "");
+}
+
+TEST(initial_links_that_fail_show_in_health_and_stop_nothing)
+{
+    up_fails = "no backend";
+    start(LINK("a", "one", "{}") ",{\"bad\":1}");
+    CHECK_STR(health(), "{\"healthy\":false,\"message\":\"link 'one' from 'a': no backend\"}");
+    CHECK(subscribed(GET));
+    CHECK_INT(instance_malformed(instance), 1);
+    up_fails = NULL;
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK_STR(health(), "{\"healthy\":true}");
+    stop();
+}
+
+TEST(a_call_runs_over_its_link)
+{
+    start(LINK("a", "one", "{}"));
+    const char *rs = call("a", "one");
+    CHECK_STR(story, "start; up one; call one; ");
+    heard(rs);
+    CHECK_STR(last()->subject, "_C.1.results");
+    CHECK_INT(last()->data.len, 0);
+    stop();
+}
+
+TEST(a_call_waits_for_its_link)
+{
+    start("");
+    const char *rs = call("a", "one");
+    CHECK_STR(story, "start; ");
+    send_to("wasmbus.rpc.lat." XKEY ".linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK_STR(story, "start; up one; call one; ");
+    heard(rs);
+    stop();
+}
+
+TEST(both_copies_of_a_put_are_one_link_and_a_del_waits_for_calls)
+{
+    start("");
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{\"x\":\"1\"}"), NULL);
+    send_to("wasmbus.rpc.lat." XKEY ".linkdefs.put", NULL, LINK("a", "one", "{\"x\":\"1\"}"), NULL);
+    CHECK_STR(story, "start; up one; ");
+    answer_at_once = false;
+    heard(call("a", "one"));
+    send_to(CONTROL "linkdefs.del", NULL, LINK("a", "one", "{}"), NULL);
+    tick(100);
+    CHECK_STR(story, "start; up one; call one; ");
+    wcp_reply(held, NULL);
+    CHECK(instance_next(instance) <= net.now_ms);
+    tick(0);
+    CHECK_STR(story, "start; up one; call one; down one; ");
+    stop();
+}
+
+TEST(a_changed_configuration_is_told_and_an_equal_one_is_not)
+{
+    start("");
+    const char *old = wcp_provider_config(instance, "k");
+    send_to(CONTROL "config.update", NULL, "{\"k\":\"0\"}", NULL);
+    CHECK_STR(story, "start; ");
+    send_to(CONTROL "config.update", NULL, "{\"k\":\"1\",\"m\":\"2\"}", NULL);
+    CHECK_STR(story, "start; config 1; ");
+    CHECK_STR(old, "0"); /* lives as long as the instance */
+    send_to(CONTROL "config.update", NULL, "{\"m\":2}", NULL);
+    CHECK_STR(wcp_provider_config(instance, "m"), "2");
+    CHECK_INT(instance_malformed(instance), 1);
+    stop();
+}
+
+TEST(a_host_stops_an_idle_provider_at_once)
+{
+    start(LINK("a", "one", "{}"));
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NHOST\"}", NULL);
+    CHECK_INT(done_count, 0);
+    left_all();
+    tick(0);
+    CHECK_STR(story, "start; up one; down one; stop; ");
+    CHECK_STR(last()->subject, "_S");
+    CHECK_STR((const char *)last()->data.ptr, "shutting down");
+    CHECK_INT(done_count, 1);
+    CHECK_INT(done_status, 0);
+    for (size_t i = 1; i < net.sub_count; i++)
+        CHECK(net.subs[i].left);
+    tick(1000);
+    instance_drain(instance, 0);
+    tick(1000);
+    CHECK_INT(done_count, 1);
+    CHECK_INT(instance_next(instance), TIMER_NEVER);
+    stop();
+    CHECK_STR(story, "start; up one; down one; stop; ");
+}
+
+TEST(a_host_gets_its_answer_within_250_ms_whatever_runs)
+{
+    start(LINK("a", "one", "{}"));
+    answer_at_once = false;
+    heard(call("a", "one"));
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NHOST\"}", NULL);
+    left_all();
+    size_t sent = net.count;
+    for (uint64_t end = net.now_ms + 249; instance_next(instance) <= end;)
+        tick(instance_next(instance) - net.now_ms);
+    CHECK_INT(done_count, 0);
+    CHECK_INT(net.count, sent);
+    CHECK_STR(health(), "{\"healthy\":true}");
+    tick(250);
+    CHECK_STR(story, "start; up one; call one; down one; stop; ");
+    CHECK_LOGGED("leaving: 1 calls did not end in time and are cut off");
+    /* The caller hears the end, then the host its answer, which is the last word. */
+    CHECK_STR(net.sent[net.count - 2].subject, "_C.1.results");
+    CHECK_STR(last()->subject, "_S");
+    CHECK_INT(done_count, 1);
+    wcp_reply(held, NULL); /* still owed, and dropped */
+    stop();
+}
+
+TEST(leaving_takes_no_more_time_than_the_calls_do)
+{
+    start(LINK("a", "one", "{}"));
+    answer_at_once = false;
+    heard(call("a", "one"));
+    instance_drain(instance, 0); /* SIGTERM */
+    left_all();
+    tick(5000);
+    CHECK_INT(done_count, 0);
+    wcp_reply(held, NULL);
+    tick(10);
+    CHECK_INT(done_count, 1);
+    CHECK_STR(story, "start; up one; call one; down one; stop; ");
+    stop();
+}
+
+TEST(leaving_still_serves_what_was_on_the_way)
+{
+    start(LINK("a", "one", "{}"));
+    instance_drain(instance, 0);
+    tick(0);
+    CHECK(net.subs[fake_sub(&net, GET)].left);
+    heard(call("a", "one"));
+    CHECK(strstr(story, "call one"));
+    /* but takes no new links */
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "two", "{}"), NULL);
+    CHECK(!strstr(story, "up two"));
+    CHECK_INT(done_count, 0);
+    left_all();
+    tick(0);
+    CHECK_INT(done_count, 1);
+    stop();
+}
+
+TEST(a_second_drain_only_shortens)
+{
+    start(LINK("a", "one", "{}"));
+    answer_at_once = false;
+    heard(call("a", "one"));
+    instance_drain(instance, 1000);
+    instance_drain(instance, 5000);
+    left_all();
+    tick(999);
+    CHECK_INT(done_count, 0);
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NHOST\"}", NULL);
+    tick(1);
+    CHECK_INT(done_count, 1);
+    CHECK_STR(last()->subject, "_S");
+    wcp_call_fail(held, "too late");
+    stop();
+}
+
+TEST(a_host_message_shortens_a_drain_to_its_250_ms)
+{
+    start(LINK("a", "one", "{}"));
+    answer_at_once = false;
+    heard(call("a", "one"));
+    instance_drain(instance, 0);
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NHOST\"}", NULL);
+    send_to(CONTROL "default.shutdown", "_S2", "{\"host_id\":\"NOTHER\"}", NULL);
+    tick(249);
+    CHECK_INT(done_count, 0);
+    tick(1);
+    CHECK_INT(done_count, 1);
+    CHECK_STR(last()->subject, "_S");
+    wcp_reply(held, NULL);
+    stop();
+}
+
+TEST(leaving_does_not_wait_for_a_lost_connection)
+{
+    start(LINK("a", "one", "{}"));
+    instance_disconnected(instance);
+    instance_drain(instance, 0); /* nobody says that the subscriptions are left */
+    tick(9999);
+    CHECK_INT(done_count, 0);
+    tick(1);
+    CHECK_INT(done_count, 1);
+    stop();
+}
+
+TEST(the_providers_own_drain_limit_counts)
+{
+    def.limits.drain_ms = 50;
+    start(LINK("a", "one", "{}"));
+    answer_at_once = false;
+    heard(call("a", "one"));
+    instance_drain(instance, 0);
+    left_all();
+    tick(50);
+    CHECK_INT(done_count, 1);
+    wcp_reply(held, NULL);
+    stop();
+}
+
+/* --- standalone --- */
+
+#define KVLINK(source, names)                                                                      \
+    "{\"source_id\":\"" source                                                                     \
+    "\",\"target\":\"kv\",\"name\":\"default\",\"wit_namespace\":\"wasi\","                        \
+    "\"wit_package\":\"keyvalue\",\"interfaces\":[\"store\"],\"source_config\":[],\"target_"       \
+    "config\":[" names "]}"
+
+static void start_standalone(void)
+{
+    struct wcp_err err = {0};
+    make(true, "");
+    if (instance_start(instance, &err))
+        FAIL("%s", err.msg);
+}
+
+TEST(standalone_serves_when_the_links_of_the_lattice_are_up)
+{
+    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "\"cfg\"") "]}");
+    js_put("CONFIGDATA_lat", "cfg", "{\"url\":\"u\"}");
+    start_standalone();
+    CHECK_STR(story, "start; ");
+    CHECK(subscribed(CONTROL "linkdefs.put"));
+    CHECK(!subscribed(GET));
+    CHECK_INT(serving, 0);
+    CHECK(!js_run(&net, deliver));
+    CHECK_STR(story, "start; up default; ");
+    CHECK(subscribed(GET));
+    CHECK_INT(serving, 1);
+    CHECK_INT(instance_next(instance), TIMER_NEVER);
+    heard(call("a", "default"));
+    CHECK_STR(story, "start; up default; call default; ");
+    stop();
+}
+
+TEST(standalone_without_jetstream_says_so_and_goes_on)
+{
+    js.off = true;
+    start_standalone();
+    js_run(&net, deliver);
+    CHECK_LOGGED("the lattice's links cannot be read");
+    CHECK(subscribed(GET));
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK_STR(story, "start; up one; ");
+    /* It is tried again, ever more rarely, and said once. */
+    for (int i = 0; i < 10; i++) {
+        CHECK(instance_next(instance) <= net.now_ms + 60000);
+        tick(instance_next(instance) - net.now_ms);
+        js_run(&net, deliver);
+    }
+    CHECK_LOGGED("the lattice's links cannot be read");
+    CHECK_INT(js.requests, 11);
+    CHECK_INT(instance_next(instance), net.now_ms + 60000);
+    /* ... and found when it is there; the link that was put is not in it, and it is long ago. */
+    js.off = false;
+    js_put("LATTICEDATA_lat", "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    tick(60000);
+    js_run(&net, deliver);
+    tick(0);
+    CHECK_STR(story, "start; up one; up default; down one; ");
+    stop();
+}
+
+TEST(standalone_goes_on_after_a_time_out)
+{
+    js.silent = true;
+    start_standalone();
+    js_run(&net, deliver);
+    tick(1999);
+    CHECK(!subscribed(GET));
+    tick(1);
+    CHECK(subscribed(GET));
+    CHECK_LOGGED("JetStream did not answer within 2000 ms");
+    stop();
+}
+
+TEST(standalone_reads_again_after_a_reconnect)
+{
+    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_put("LATTICEDATA_lat", "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    start_standalone();
+    js_run(&net, deliver);
+    CHECK_STR(story, "start; up default; up default; ");
+    size_t subs = net.sub_count;
+    instance_disconnected(instance);
+    net.now_ms += 100000;
+    js.entries[1].value = "{\"links\":[]}";
+    js_put("LATTICEDATA_lat", "COMPONENT_c", "{\"links\":[" KVLINK("c", "\"none\"") "]}");
+    instance_reconnected(instance);
+    js_run(&net, deliver);
+    tick(0);
+    CHECK_STR(story, "start; up default; up default; down default; ");
+    CHECK_STR(health(), "{\"healthy\":false,\"message\":\"link 'default' from 'c': config 'none' "
+                        "is not in CONFIGDATA_lat\"}");
+    CHECK_INT(net.sub_count, subs);
+    stop();
+}
+
+TEST(standalone_survives_losing_the_connection_while_it_reads)
+{
+    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    start_standalone();
+    instance_disconnected(instance);
+    CHECK_LOGGED("the connection was lost");
+    CHECK(subscribed(GET));
+    instance_reconnected(instance);
+    instance_reconnected(instance); /* while it reads: once more afterwards */
+    js_run(&net, deliver);
+    CHECK_STR(story, "start; up default; ");
+    CHECK_INT(instance_next(instance), TIMER_NEVER);
+    stop();
+}
+
+TEST(standalone_can_leave_or_be_freed_while_it_reads)
+{
+    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    start_standalone();
+    instance_drain(instance, 0);
+    tick(0);
+    CHECK_INT(done_count, 1);
+    js_run(&net, deliver);
+    CHECK_STR(story, "start; stop; ");
+    CHECK(!subscribed(GET));
+    stop();
+    story[0] = '\0';
+    start_standalone();
+    stop();
+    CHECK_STR(story, "start; stop; ");
+}
+
+TEST(lost_control_messages_are_logged_and_the_links_read_again)
+{
+    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[]}");
+    start_standalone();
+    js_run(&net, deliver);
+    size_t requests = js.requests;
+    instance_lost(instance, fake_sub(&net, CONTROL "linkdefs.put"));
+    js_run(&net, deliver);
+    CHECK_LOGGED("control messages were dropped");
+    CHECK(js.requests > requests);
+    instance_lost(instance, 12345);
+    instance_left(instance, 12345);
+    instance_writable(instance);
+    stop();
+}
