@@ -1,0 +1,50 @@
+/* nats.h: a NATS connection on a libuv loop, as the transport of the core. wcp_main uses it, and so
+ * may any program that has a loop: it calls nats_conn_new, and works with the transport from its
+ * connected event on.
+ *
+ * The connection is made, and made again whenever it is lost, for as long as the program lives. All
+ * events come on the loop's thread, never from within a function called here or of the transport.
+ */
+#ifndef NATS_CONN_H
+#define NATS_CONN_H
+
+#include "rpc/transport.h"
+
+struct uv_loop_s;
+
+struct nats_config {  /* copied; texts may be NULL or "" */
+    const char *urls; /* see servers_parse; "" is the local server */
+    const char *user_jwt, *user_seed;
+    const char *creds_file; /* wins over the two */
+    const char *name;       /* shown by the server's monitoring */
+};
+
+struct nats_events { /* each may be NULL */
+    void *ctx;
+    void (*connected)(void *ctx); /* the first time: subscribe now */
+    void (*disconnected)(void *ctx);
+    void (*reconnected)(void *ctx); /* with all subscriptions */
+    void (*message)(void *ctx, int sub, struct wcp_msg *m);
+    void (*left)(void *ctx, int sub); /* no more messages; the number may be used again */
+    void (*lost)(void *ctx, int sub);
+    void (*writable)(void *ctx); /* after buffered() told 1 MiB or more: it is below that again */
+};
+
+struct nats_conn;
+/* Starts to connect. NULL with err when the configuration cannot be right: the URLs, the keys, or a
+ * credentials file that cannot be read. */
+struct nats_conn *nats_conn_new(struct uv_loop_s *loop, const struct nats_config *c,
+                                const struct nats_events *ev, struct wcp_err *err);
+struct wcp_transport *nats_conn_transport(struct nats_conn *n); /* lives as long as n */
+bool nats_conn_is_up(const struct nats_conn *n);
+/* Calls done when the server has got all that was published so far, or after limit_ms. One at a
+ * time: a second call replaces the first, whose done is then never called. */
+void nats_conn_flush(struct nats_conn *n, uint32_t limit_ms, void (*done)(void *ctx, bool flushed),
+                     void *ctx);
+/* No more events; n is freed while the loop runs on. Messages kept by the receiver must have been
+ * released. NULL is allowed. */
+void nats_conn_close(struct nats_conn *n);
+/* At the end of the process, when the loop has ended: ends libnats' own threads. */
+void nats_conn_cleanup(void);
+
+#endif

@@ -1,0 +1,354 @@
+/* standalone.c: what a provider is told by flags, environment and files instead of by a host. */
+#include "io/standalone.h"
+#include "base/log.h"
+#include "lattice/secrets.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef WCP_VERSION
+#define WCP_VERSION "0.1.0"
+#endif
+#define FILE_MAX     ((size_t)1 << 20) /* of a configuration value or secret: as Kubernetes has it */
+#define HOSTDATA_MAX ((size_t)64 << 20)
+#define EXIT_USAGE   2
+
+enum {
+    LATTICE,
+    PROVIDER_ID,
+    NATS,
+    CREDS,
+    CONFIG,
+    CONFIG_DIR,
+    SECRETS_DIR,
+    HOST_DATA,
+    LOG,
+    HELP,
+    VERSION,
+    OPTIONS
+};
+
+static const struct option {
+    const char *flag, *value, *env, *help; /* value NULL: the flag has none */
+    bool alone;                            /* says that no host started us */
+} options[OPTIONS] = {
+    [LATTICE] = {"--lattice", "NAME", "WCP_LATTICE", "lattice to join (default)", true},
+    [PROVIDER_ID] = {"--provider-id", "ID", "WCP_PROVIDER_ID",
+                     "this provider's id, as links name it", true},
+    [NATS] = {"--nats", "URL", "WCP_NATS_URL",
+              "server, or several with commas "
+              "(nats://127.0.0.1:4222)",
+              true},
+    [CREDS] = {"--creds", "FILE", "WCP_NATS_CREDS", "NATS credentials file", true},
+    [CONFIG] = {"--config", "KEY=VALUE", NULL, "configuration; may be repeated", true},
+    [CONFIG_DIR] = {"--config-dir", "DIR", "WCP_CONFIG_DIR", "configuration, a file per key", true},
+    [SECRETS_DIR] = {"--secrets-dir", "DIR", "WCP_SECRETS_DIR", "secrets, a file per name", true},
+    [HOST_DATA] = {"--host-data", "FILE", NULL,
+                   "HostData from a file, base64 or JSON; the flags "
+                   "above win",
+                   true},
+    [LOG] = {"--log", "LEVEL", "WCP_LOG", "error, warn, info or debug", false},
+    [HELP] = {"--help", NULL, NULL, "this text", false},
+    [VERSION] = {"--version", NULL, NULL, "the version", false},
+};
+
+struct told {
+    const char *value[OPTIONS]; /* NULL: not told */
+    const char *by[OPTIONS];    /* "--nats" or "WCP_NATS_URL", for error messages */
+    struct config config;       /* of --config */
+};
+
+void standalone_usage(const char *name, FILE *to)
+{
+    fprintf(to,
+            "usage: %s [option]...\n"
+            "A wasmCloud capability provider. A host starts it with HostData on stdin. With\n"
+            "WCP_PROVIDER_ID set, or any of the options up to --host-data, it runs on its own:\n",
+            name);
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const struct option *o = &options[i];
+        char left[40];
+        snprintf(left, sizeof left, "%s %s", o->flag, o->value ? o->value : "");
+        fprintf(to, "  %-24s %-16s %s\n", left, o->env ? o->env : "", o->help);
+    }
+}
+
+/* --- files --- */
+
+/* The whole file; *text is for free() and NUL-terminated. It may hold a secret: wipe it. */
+static int read_file(int dir, const char *path, size_t max, char **text, size_t *len,
+                     struct wcp_err *err)
+{
+    struct stat st;
+    int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        int why = errno;
+        if (fd >= 0)
+            close(fd);
+        return wcp_fail(err, WCP_EIO, "%s: %s", path, strerror(why));
+    }
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > max) {
+        close(fd);
+        return S_ISREG(st.st_mode)
+                   ? wcp_fail(err, WCP_ETOOBIG, "%s: %lld bytes found, at most %zu expected", path,
+                              (long long)st.st_size, max)
+                   : wcp_fail(err, WCP_EINVAL, "%s: not a file", path);
+    }
+    size_t n = 0, size = (size_t)st.st_size;
+    char *p = wcp_calloc(size + 1, 1);
+    ssize_t got = 0;
+    while (n < size && ((got = read(fd, p + n, size - n)) > 0 || (got < 0 && errno == EINTR)))
+        n += got > 0 ? (size_t)got : 0;
+    int why = errno;
+    close(fd);
+    if (got < 0) {
+        explicit_bzero(p, size);
+        free(p);
+        return wcp_fail(err, WCP_EIO, "%s: %s", path, strerror(why));
+    }
+    *text = p;
+    *len = n;
+    return 0;
+}
+
+static void free_wiped(char *text, size_t len)
+{
+    explicit_bzero(text, len);
+    free(text);
+}
+
+/* Calls put with every file of the folder and its text less one newline at the end. Names with a
+ * dot in front are not ours: Kubernetes mounts have "..data" and the like. */
+static int read_folder(const char *path, const char *by,
+                       int (*put)(struct hostdata *hd, const char *name, struct wcp_bytes value,
+                                  struct wcp_err *err),
+                       struct hostdata *hd, struct wcp_err *err)
+{
+    DIR *d = opendir(path);
+    if (!d)
+        return wcp_fail(err, WCP_EIO, "%s: %s: %s", by, path, strerror(errno));
+    int rc = 0;
+    struct dirent *e;
+    while (!rc && (errno = 0, e = readdir(d))) {
+        char *text;
+        size_t n;
+        struct stat st;
+        if (e->d_name[0] == '.' ||
+            (fstatat(dirfd(d), e->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode)))
+            continue;
+        rc = read_file(dirfd(d), e->d_name, FILE_MAX, &text, &n, err);
+        if (rc)
+            break;
+        size_t keep = n && text[n - 1] == '\n' ? n - 1 : n;
+        keep -= keep < n && keep && text[keep - 1] == '\r';
+        rc = put(hd, e->d_name, (struct wcp_bytes){(const uint8_t *)text, keep}, err);
+        free_wiped(text, n);
+    }
+    if (!rc && errno)
+        rc = wcp_fail(err, WCP_EIO, "%s", strerror(errno));
+    closedir(d);
+    return rc ? wcp_wrap(err, "%s: %s", by, path) : 0;
+}
+
+static int put_config(struct hostdata *hd, const char *name, struct wcp_bytes value,
+                      struct wcp_err *err)
+{
+    if (memchr(value.ptr, 0, value.len))
+        return wcp_fail(err, WCP_EINVAL, "%s: a NUL byte found, text expected", name);
+    char *text = wcp_str_dup((struct wcp_str){(const char *)value.ptr, value.len});
+    config_put(&hd->config, name, text);
+    free(text);
+    return 0;
+}
+
+static int put_secret(struct hostdata *hd, const char *name, struct wcp_bytes value,
+                      struct wcp_err *err)
+{
+    return secrets_put(&hd->secrets, name, value, err);
+}
+
+/* --- flags and environment --- */
+
+static int tell(struct told *t, size_t i, const char *value, const char *by, struct wcp_err *err)
+{
+    const char *eq;
+    if (i == CONFIG) {
+        eq = strchr(value, '=');
+        if (!eq || eq == value)
+            return wcp_fail(err, WCP_EINVAL, "--config: \"%.100s\" found, KEY=VALUE expected",
+                            value);
+        char *key = wcp_str_dup((struct wcp_str){value, (size_t)(eq - value)});
+        config_put(&t->config, key, eq + 1);
+        free(key);
+    }
+    t->value[i] = value;
+    t->by[i] = by;
+    return 0;
+}
+
+static int read_flags(int argc, char **argv, struct told *t, struct wcp_err *err)
+{
+    for (int k = 1; k < argc; k++) {
+        const char *eq = strchr(argv[k], '='), *value = "";
+        size_t n = eq ? (size_t)(eq - argv[k]) : strlen(argv[k]), i = 0;
+        while (i < OPTIONS &&
+               (strlen(options[i].flag) != n || memcmp(options[i].flag, argv[k], n) != 0))
+            i++;
+        if (i == OPTIONS)
+            return wcp_fail(err, WCP_EINVAL, "\"%.100s\" is no option of this provider; see --help",
+                            argv[k]);
+        if (!options[i].value && eq)
+            return wcp_fail(err, WCP_EINVAL, "%s takes no value", options[i].flag);
+        if (options[i].value && !eq && k + 1 == argc)
+            return wcp_fail(err, WCP_EINVAL, "%s: nothing found behind it, %s expected",
+                            options[i].flag, options[i].value);
+        if (options[i].value)
+            value = eq ? eq + 1 : argv[++k];
+        int rc = tell(t, i, value, options[i].flag, err);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int read_environment(struct told *t, struct wcp_err *err)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const char *value = options[i].env ? getenv(options[i].env) : NULL;
+        int rc = value && *value && !t->value[i] ? tell(t, i, value, options[i].env, err) : 0;
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+/* --- making HostData of it --- */
+
+static void set(char **text, const char *value)
+{
+    free(*text);
+    *text = wcp_str_dup(wcp_str(value));
+}
+
+/* A name that we choose ourselves is stricter than what hosts may send. */
+static int set_id(char **text, const struct told *t, size_t i, const char *otherwise,
+                  struct wcp_err *err)
+{
+    const char *id = t->value[i];
+    if (!id && *text && **text)
+        return 0; /* from --host-data */
+    if (!id && !otherwise)
+        return wcp_fail(err, WCP_EINVAL, "%s (or %s) is missing", options[i].flag, options[i].env);
+    id = id ? id : otherwise;
+    size_t good = strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
+    if (!*id || id[good])
+        return wcp_fail(err, WCP_EINVAL,
+                        "%s: \"%.100s\" found, one or more of A-Z a-z 0-9 _ - expected", t->by[i],
+                        id);
+    if (strlen(id) > ID_MAX)
+        return wcp_fail(err, WCP_ETOOBIG, "%s: %zu characters found, at most %d expected", t->by[i],
+                        strlen(id), ID_MAX);
+    set(text, id);
+    return 0;
+}
+
+static int read_host_data(const char *path, struct hostdata *hd, struct wcp_err *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    int rc = read_file(AT_FDCWD, path, HOSTDATA_MAX, &text, &n, err);
+    if (rc || !text)
+        return wcp_wrap(err, "--host-data");
+    size_t start = strspn(text, " \t\r\n");
+    if (text[start] == '{') { /* people write it so into a ConfigMap */
+        size_t room = sodium_base64_encoded_len(n - start, sodium_base64_VARIANT_ORIGINAL);
+        char *line = wcp_calloc(room, 1);
+        sodium_bin2base64(line, room, (const uint8_t *)text + start, n - start,
+                          sodium_base64_VARIANT_ORIGINAL);
+        rc = hostdata_parse((struct wcp_bytes){(const uint8_t *)line, strlen(line)}, hd, err);
+        free_wiped(line, room);
+    } else {
+        rc = hostdata_parse((struct wcp_bytes){(const uint8_t *)text, n}, hd, err);
+    }
+    free_wiped(text, n);
+    return rc ? wcp_wrap(err, "--host-data %s", path) : 0;
+}
+
+static int make(const struct told *t, struct standalone *out, struct wcp_err *err)
+{
+    struct hostdata *hd = &out->hd;
+    int rc = 0;
+    *hd = (struct hostdata){.default_rpc_timeout_ms = -1,
+                            .otel = {.enable_traces = -1, .enable_metrics = -1, .enable_logs = -1}};
+    if (t->value[HOST_DATA] && (rc = read_host_data(t->value[HOST_DATA], hd, err)))
+        return rc;
+    char **texts[] = {&hd->host_id,   &hd->lattice,           &hd->link_name,   &hd->user_jwt,
+                      &hd->user_seed, &hd->nats_url,          &hd->provider_id, &hd->instance_id,
+                      &hd->host_xkey, &hd->provider_xkey_seed};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (!*texts[i])
+            set(texts[i], "");
+    hd->standalone = true;
+    if ((rc = set_id(&hd->lattice, t, LATTICE, "default", err)) ||
+        (rc = set_id(&hd->provider_id, t, PROVIDER_ID, NULL, err)))
+        return rc;
+    if (t->value[NATS])
+        set(&hd->nats_url, t->value[NATS]);
+    if (t->value[CREDS])
+        out->creds_file = wcp_str_dup(wcp_str(t->value[CREDS]));
+    if (t->value[CONFIG_DIR] &&
+        (rc = read_folder(t->value[CONFIG_DIR], t->by[CONFIG_DIR], put_config, hd, err)))
+        return rc;
+    for (size_t i = 0; i < t->config.n; i++)
+        config_put(&hd->config, t->config.at[i].key, t->config.at[i].value);
+    if (t->value[SECRETS_DIR])
+        return read_folder(t->value[SECRETS_DIR], t->by[SECRETS_DIR], put_secret, hd, err);
+    return 0;
+}
+
+int standalone_read(int argc, char **argv, const char *name, struct standalone *out)
+{
+    struct told t = {0};
+    struct wcp_err err;
+    enum wcp_level level;
+    bool alone = false;
+    int status = STANDALONE_GO;
+    *out = (struct standalone){0};
+    int rc = read_flags(argc, argv, &t, &err);
+    if (!rc && t.value[HELP]) {
+        standalone_usage(name, stdout);
+        status = 0;
+        goto out;
+    }
+    if (!rc && t.value[VERSION]) {
+        printf("%s %s\n", name, WCP_VERSION);
+        status = 0;
+        goto out;
+    }
+    rc = rc ? rc : read_environment(&t, &err);
+    if (!rc && t.value[LOG] && !log_parse_level(t.value[LOG], &level))
+        rc = wcp_fail(&err, WCP_EINVAL, "%s: \"%.40s\" found, error, warn, info or debug expected",
+                      t.by[LOG], t.value[LOG]);
+    for (size_t i = 0; i < OPTIONS; i++)
+        /* WCP_NATS_URL alone may be meant for wcp, in a shell that pipes HostData to us. */
+        alone |= t.value[i] && options[i].alone && (i == PROVIDER_ID || *t.by[i] == '-');
+    out->log_level = t.value[LOG];
+    out->from_stdin = !alone;
+    if (!rc && alone && (rc = make(&t, out, &err)))
+        hostdata_free(&out->hd);
+    if (rc) {
+        fprintf(stderr, "%s: %s\n", name, err.msg);
+        free(out->creds_file);
+        out->creds_file = NULL;
+        /* A usage error, or data that cannot be used. */
+        status = rc == WCP_EINVAL || rc == WCP_ETOOBIG || rc == WCP_EIO ? EXIT_USAGE : 1;
+    }
+out:
+    config_free(&t.config);
+    return status;
+}

@@ -1,0 +1,21 @@
+/* standalone.h: what a provider is told by flags, environment and files instead of by a host. */
+#ifndef STANDALONE_H
+#define STANDALONE_H
+
+#include <stdio.h>
+#include "lattice/hostdata.h"
+
+struct standalone {
+    bool from_stdin; /* nothing was told: HostData comes on stdin; hd is not filled */
+    struct hostdata hd;
+    char *creds_file;      /* NULL: none */
+    const char *log_level; /* NULL: not told; lives in argv or the environment */
+};
+
+#define STANDALONE_GO (-1)
+
+/* Returns STANDALONE_GO, or the status to exit with: everything is said then. */
+int standalone_read(int argc, char **argv, const char *provider_name, struct standalone *out);
+void standalone_usage(const char *provider_name, FILE *to);
+
+#endif
