@@ -1,0 +1,194 @@
+/* session.c: see session.h. Each function runs the loop until what it waits for has come. */
+#include "cli/session.h"
+#include "base/log.h"
+#include "base/timer.h"
+#include "io/nats.h"
+#include "rpc/rpc.h"
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+struct session {
+    uv_loop_t loop;
+    uv_timer_t timer; /* wakes the loop for the next deadline */
+    struct nats_conn *nats;
+    struct rpc *rpc; /* from the first connection on */
+    const char *lattice;
+    uint32_t timeout_ms;
+    char why[160]; /* what the connection complained of last: ": reason", or empty */
+    /* of the question that waits for its answer */
+    bool answered;
+    int status;
+    struct wcp_buf *answer;
+};
+
+/* Log lines are for providers that run on; here the reason becomes part of the command's error. */
+static void on_log(void *ctx, enum wcp_level level, const char *line)
+{
+    struct session *s = ctx;
+    struct json_object *o = json_tokener_parse(line), *server = NULL, *why = NULL;
+    json_object_object_get_ex(o, "server", &server);
+    if (json_object_object_get_ex(o, "why", &why))
+        (void)snprintf(s->why, sizeof s->why, ": %s%s%s",
+                       server ? json_object_get_string(server) : "", server ? ": " : "",
+                       json_object_get_string(why));
+    json_object_put(o);
+}
+
+static void on_connected(void *ctx)
+{
+    struct session *s = ctx;
+    s->rpc = rpc_new(&(struct rpc_config){
+        .transport = nats_conn_transport(s->nats), .lattice = s->lattice, .id = "wcp"});
+}
+
+static void on_message(void *ctx, int sub, struct wcp_msg *m)
+{
+    struct session *s = ctx;
+    rpc_message(s->rpc, sub, m);
+}
+
+static void on_disconnected(void *ctx)
+{
+    struct session *s = ctx;
+    rpc_disconnected(s->rpc);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+    /* It has waked the loop; turn() goes on. */
+}
+
+/* Runs the loop until something happens, at most until the time `until`. */
+static void turn(struct session *s, uint64_t until)
+{
+    uint64_t next = s->rpc ? rpc_next(s->rpc) : TIMER_NEVER, now = uv_now(&s->loop);
+    next = next < until ? next : until;
+    uv_timer_start(&s->timer, on_timer, next > now ? next - now : 0, 0);
+    uv_run(&s->loop, UV_RUN_ONCE);
+    if (s->rpc)
+        rpc_tick(s->rpc);
+}
+
+uint64_t session_now(const struct session *s)
+{
+    return uv_now(&s->loop);
+}
+
+void session_sleep(struct session *s, uint32_t ms)
+{
+    uint64_t until = uv_now(&s->loop) + ms;
+    while (uv_now(&s->loop) < until)
+        turn(s, until);
+}
+
+int session_open(const struct options *o, struct session **out, struct wcp_err *err)
+{
+    struct session *s = *out = wcp_calloc(1, sizeof *s);
+    s->lattice = o->value[OPT_LATTICE];
+    s->timeout_ms = o->timeout_ms;
+    log_set_level(WCP_WARN);
+    log_set_sink(on_log, s);
+    uv_loop_init(&s->loop);
+    uv_timer_init(&s->loop, &s->timer);
+    s->nats = nats_conn_new(&s->loop,
+                            &(struct nats_config){.urls = o->value[OPT_NATS],
+                                                  .creds_file = o->value[OPT_CREDS],
+                                                  .name = "wcp"},
+                            &(struct nats_events){.ctx = s,
+                                                  .connected = on_connected,
+                                                  .disconnected = on_disconnected,
+                                                  .message = on_message},
+                            err);
+    if (!s->nats)
+        return err->code;
+    uint64_t until = uv_now(&s->loop) + s->timeout_ms;
+    while (!s->rpc && uv_now(&s->loop) < until)
+        turn(s, until);
+    if (!s->rpc)
+        return wcp_fail(err, WCP_ETIMEOUT, "no connection to NATS within %u ms%s", s->timeout_ms,
+                        s->why);
+    s->why[0] = '\0';
+    return 0;
+}
+
+static void on_flushed(void *ctx, bool flushed)
+{
+    bool *done = ctx;
+    *done = true;
+}
+
+void session_close(struct session *s)
+{
+    if (!s)
+        return;
+    if (s->rpc) {
+        bool done = false;
+        nats_conn_flush(s->nats, s->timeout_ms, on_flushed, &done);
+        while (!done)
+            turn(s, uv_now(&s->loop) + s->timeout_ms);
+        rpc_free(s->rpc);
+    }
+    nats_conn_close(s->nats);
+    uv_close((uv_handle_t *)&s->timer, NULL);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&s->loop); /* a loop that still has handles would have run on */
+    nats_conn_cleanup();
+    log_set_sink(NULL, NULL);
+    free(s);
+}
+
+const char *session_lattice(const struct session *s)
+{
+    return s->lattice;
+}
+
+void session_tell(struct session *s, const char *subject, struct wcp_bytes data)
+{
+    struct wcp_transport *t = nats_conn_transport(s->nats);
+    t->publish(t, &(struct wcp_msg){.subject = subject, .data = data});
+}
+
+static void on_answer(void *ctx, const struct wcp_msg *m, int status)
+{
+    struct session *s = ctx;
+    s->answered = true;
+    s->status = status;
+    if (status == 0 && m->status)
+        s->status = m->status == 503 ? WCP_ENOENT : WCP_EIO;
+    else if (status == 0)
+        wcp_buf_put(s->answer, m->data.ptr, m->data.len);
+}
+
+static int ask(struct session *s, const struct wcp_msg *m, struct wcp_buf *answer,
+               struct wcp_err *err)
+{
+    s->answered = false;
+    s->answer = answer;
+    rpc_request(s->rpc, m, s->timeout_ms, on_answer, s);
+    while (!s->answered)
+        turn(s, uv_now(&s->loop) + s->timeout_ms);
+    if (s->status == WCP_ENOENT)
+        return wcp_fail(err, WCP_ENOENT, "nobody answers on %s", m->subject);
+    if (s->status == WCP_ETIMEOUT)
+        return wcp_fail(err, WCP_ETIMEOUT, "no answer on %s within %u ms%s", m->subject,
+                        s->timeout_ms, s->why);
+    return s->status
+               ? wcp_fail(err, s->status, "%s: %s%s", m->subject, wcp_strerror(s->status), s->why)
+               : 0;
+}
+
+int session_ask(struct session *s, const char *subject, struct wcp_bytes data,
+                struct wcp_buf *answer, struct wcp_err *err)
+{
+    return ask(s, &(struct wcp_msg){.subject = subject, .data = data}, answer, err);
+}
+
+int session_ask_with(struct session *s, const char *subject, struct wcp_header header,
+                     struct wcp_bytes data, struct wcp_buf *answer, struct wcp_err *err)
+{
+    struct wcp_msg m = {.subject = subject, .data = data, .headers = &header, .header_count = 1};
+    return ask(s, &m, answer, err);
+}

@@ -1,0 +1,184 @@
+/* bench.c: a load generator: a component that keeps N calls of wrpc:keyvalue/store.get in flight.
+ *
+ * It is told what to do by the source config of its link: inflight, seconds, warmup (seconds, both
+ * with decimals), key. It stores 64 bytes under key, warms up, prints "start", measures, prints
+ * "end" and one line of JSON, and ends. tests/bench/run.py reads that. */
+#include <keyvalue_store.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { VALUE_BYTES = 64 };
+
+struct bench {
+    struct wcp_link *link;
+    struct wcp_str key;
+    size_t inflight, running;
+    double warmup, seconds;
+    uint64_t began, ends; /* of the phase that runs, in ns */
+    enum { WARMUP, MEASURE, OVER } phase;
+    double took;
+    uint32_t *us10; /* how long each call took, in tenths of a microsecond */
+    size_t calls, cap, failed, warmup_failed;
+    struct caller {
+        struct bench *b;
+        uint64_t sent;
+    } callers[];
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The time in µs that this part of all calls did not pass. */
+static double percentile(const struct bench *b, double part)
+{
+    return b->calls ? b->us10[(size_t)((double)(b->calls - 1) * part)] / 10.0 : 0;
+}
+
+static void finish(void)
+{
+    (void)fflush(stdout);          /* a reader who has gone sees nothing anyway */
+    (void)kill(getpid(), SIGTERM); /* the one way to end that every provider has */
+}
+
+static void report(struct bench *b)
+{
+    qsort(b->us10, b->calls, sizeof *b->us10, by_size);
+    printf("{\"calls\": %zu, \"seconds\": %.3f, \"calls_per_s\": %.0f, \"p50_us\": %.1f, "
+           "\"p99_us\": %.1f, \"max_us\": %.1f, \"failed\": %zu, \"warmup_failed\": %zu}\n",
+           b->calls, b->took, (double)b->calls / b->took, percentile(b, 0.5), percentile(b, 0.99),
+           percentile(b, 1), b->failed, b->warmup_failed);
+    finish();
+}
+
+static void mark(const char *what)
+{
+    puts(what);
+    (void)fflush(stdout);
+}
+
+/* The phase that the time t belongs to. */
+static void turn(struct bench *b, uint64_t t)
+{
+    if (t < b->ends)
+        return;
+    if (b->phase == WARMUP) {
+        b->phase = MEASURE;
+        mark("start");
+        b->began = now_ns();
+        b->ends = b->began + (uint64_t)(b->seconds * 1e9);
+    } else if (b->phase == MEASURE) {
+        b->phase = OVER;
+        b->took = (double)(t - b->began) / 1e9;
+        mark("end");
+    }
+}
+
+static void got(void *ctx, const struct keyvalue_store_get_result *r, int status);
+
+static void call(struct caller *c)
+{
+    struct bench *b = c->b;
+    c->sent = now_ns();
+    b->running++;
+    keyvalue_store_get(b->link, WCP_STR(""), b->key, got, c);
+}
+
+static void got(void *ctx, const struct keyvalue_store_get_result *r, int status)
+{
+    struct caller *c = ctx;
+    struct bench *b = c->b;
+    uint64_t t = now_ns();
+    bool good = status == 0 && !r->is_err && r->ok && r->ok->len == VALUE_BYTES;
+    b->running--;
+    if (b->phase == MEASURE) {
+        if (b->calls == b->cap) {
+            b->cap = b->cap ? 2 * b->cap : 65536;
+            b->us10 = wcp_realloc(b->us10, b->cap * sizeof *b->us10);
+        }
+        uint64_t took = (t - c->sent) / 100;
+        if (good)
+            b->us10[b->calls++] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+        else
+            b->failed++;
+    } else if (b->phase == WARMUP && !good) {
+        b->warmup_failed++;
+    }
+    turn(b, t);
+    if (b->phase != OVER)
+        call(c);
+    else if (b->running == 0)
+        report(b);
+}
+
+static void stored(void *ctx, const struct keyvalue_store_set_result *r, int status)
+{
+    struct bench *b = ctx;
+    if (status || r->is_err) {
+        (void)fprintf(stderr, "bench: the value could not be stored: %s\n",
+                      status ? wcp_strerror(status) : "the provider answered with an error");
+        finish();
+        return;
+    }
+    b->ends = now_ns() + (uint64_t)(b->warmup * 1e9);
+    for (size_t i = 0; i < b->inflight; i++)
+        call(&b->callers[i]);
+}
+
+static double number(const struct wcp_link *l, const char *key, double fallback)
+{
+    const char *text = wcp_link_config(l, key);
+    return text ? strtod(text, NULL) : fallback;
+}
+
+static int link_up(struct wcp_link *l, struct wcp_err *err)
+{
+    static const uint8_t value[VALUE_BYTES] = {1};
+    double inflight = number(l, "inflight", 16);
+    if (!(inflight >= 1 && inflight <= 65536))
+        return wcp_fail(err, WCP_EINVAL, "inflight: %s found, 1 to 65536 expected",
+                        wcp_link_config(l, "inflight"));
+    size_t n = (size_t)inflight;
+    struct bench *b = wcp_calloc(1, sizeof *b + n * sizeof *b->callers);
+    const char *key = wcp_link_config(l, "key");
+    b->link = l;
+    b->key = wcp_str(key ? key : "bench");
+    b->inflight = n;
+    b->warmup = number(l, "warmup", 1);
+    b->seconds = number(l, "seconds", 5);
+    for (size_t i = 0; i < n; i++)
+        b->callers[i].b = b;
+    l->data = b;
+    keyvalue_store_set(l, WCP_STR(""), b->key, (struct wcp_bytes){value, sizeof value}, stored, b);
+    return 0;
+}
+
+static void link_down(struct wcp_link *l)
+{
+    struct bench *b = l->data;
+    free(b->us10);
+    free(b);
+}
+
+int main(int argc, char **argv)
+{
+    /* A call that hangs counts as failed after two seconds. */
+    return wcp_main(argc, argv,
+                    &(struct wcp_provider){.name = "bench",
+                                           .link_up = link_up,
+                                           .link_down = link_down,
+                                           .limits = {.call_ms = 2000}});
+}

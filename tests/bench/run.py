@@ -1,0 +1,209 @@
+#!/usr/bin/python3
+"""run.py: `make bench`: what one key-value get costs a provider, and what it holds and takes to start.
+
+Starts nats-server, redis-server and the provider, and drives it with build/bin/bench (a component on
+the SDK): 1, 16 and 64 calls of wrpc:keyvalue/store.get in flight, one key, 64 bytes.
+
+Environment:
+    BIN            folder with our executables (default build/bin)
+    PROVIDER       executable to measure (default BIN/keyvalue-redis)
+    PEER           another provider executable: both run in turn, several rounds, and ratios are printed
+    PEER_ARGS      its arguments, {nats} is the server's URL (none: HostData on stdin, as ours)
+    BENCH_ROUNDS   rounds with a PEER (default 3), else 1
+    BENCH_SECONDS  measured per setting (default 4)
+
+All figures are medians over the rounds. CPU is the provider's alone, all its threads. Memory is what
+smaps_rollup says: idle half a second after the first answer, load at the end of each measurement
+with the provider running since the first. Ready is from spawn to the first served get.
+"""
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+sys.dont_write_bytecode = True
+import lattice
+from processes import BIN, end_process, start
+
+IN_FLIGHT = (1, 16, 64)
+SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
+WARMUP = 0.7
+STARTS = 5  # per round, for the time to ready
+ID, KEY = "KV", "bench"
+INTERFACE = "wrpc:keyvalue/store@0.2.0-draft"
+
+
+class Failure(Exception):
+    """Why there is no figure."""
+
+
+# --- what the kernel says about a process ---
+
+def cpu_ns(pid):
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+                total += int(f.read().split()[0])
+        except FileNotFoundError:
+            pass  # a thread has ended in between
+    return total
+
+
+def memory_kib(pid):
+    figures = {}
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        for line in f:
+            name, _, rest = line.partition(":")
+            if rest.strip().endswith("kB"):
+                figures[name] = int(rest.split()[0])
+    return figures["Anonymous"], figures["Pss"]
+
+
+# --- measuring ---
+
+class Bench:
+    def __init__(self):
+        self.log = lattice.temporary_path("log")
+        self.redis = lattice.redis_server()
+        self.nats = lattice.nats_server()
+        self.lattice = lattice.Lattice(self.nats.port, "default")
+
+    def link(self, **source_config):
+        return self.lattice.link("bench", ID, {"URL": f"redis://127.0.0.1:{self.redis.port}"},
+                                 interfaces=["store"], source_config=source_config)
+
+    def is_served(self):
+        try:
+            result = self.lattice.call(ID, INTERFACE, "get", lattice.text("") + lattice.text(KEY), "bench",
+                                       timeout=0.1)
+        except (lattice.NoResponders, lattice.Timeout):
+            return False
+        return result[:1] == b"\0"  # else: taken, but there is no link yet, or no Redis
+
+    def start(self, argv):
+        """The provider, serving, and how many ms that took."""
+        # As a host: no environment, and no word on what is not wrong.
+        line = self.lattice.host_data(ID, [self.link()], log_level="error")
+        began = time.monotonic()
+        p = start(argv, line, self.log, env={})
+        while not self.is_served():
+            if p.poll() is not None:
+                raise Failure(f"{argv[0]} has ended with status {p.returncode}")
+            if time.monotonic() > began + 10:
+                raise Failure(f"{argv[0]} serves no {INTERFACE}.get within 10 s")
+            time.sleep(0.0003)
+        return p, (time.monotonic() - began) * 1000
+
+    def load(self, p, in_flight):
+        """The line of bench, with what the provider took for it."""
+        link = self.link(inflight=str(in_flight), seconds=str(SECONDS), warmup=str(WARMUP), key=KEY)
+        b = start([BIN / "bench"], self.lattice.host_data("bench", [link], log_level="error"), self.log,
+                  stdout=subprocess.PIPE)
+        figures = None
+        watchdog = threading.Timer(WARMUP + SECONDS + 15, b.kill)
+        watchdog.daemon = True
+        watchdog.start()
+        for line in b.stdout:
+            if line == b"start\n":
+                before = cpu_ns(p.pid)
+            elif line == b"end\n":
+                cpu = cpu_ns(p.pid) - before
+                anonymous, pss = memory_kib(p.pid)
+            else:
+                figures = json.loads(line)
+        watchdog.cancel()
+        end_process(b, 3)
+        if not figures or not figures["calls"]:
+            raise Failure(f"bench has counted no call with {in_flight} in flight")
+        figures.update(cpu_us=cpu / 1000 / figures["calls"], anonymous_kib=anonymous, pss_kib=pss)
+        return figures
+
+    def round(self, argv):
+        figures = {"ready_ms": []}
+        for _ in range(STARTS):
+            p, ms = self.start(argv)
+            figures["ready_ms"].append(ms)
+            end_process(p, 3)
+        p, ms = self.start(argv)
+        figures["ready_ms"] = statistics.median(figures["ready_ms"] + [ms])
+        time.sleep(0.5)
+        figures["idle_anonymous_kib"], figures["idle_pss_kib"] = memory_kib(p.pid)
+        for n in IN_FLIGHT:
+            figures[n] = self.load(p, n)
+        end_process(p, 3)
+        return figures
+
+
+def middle(rounds, *path):
+    values = []
+    for r in rounds:
+        for step in path:
+            r = r[step]
+        values.append(r)
+    return statistics.median(values)
+
+
+def table(name, rounds):
+    print(f"\n{name}")
+    print(f"  {'in flight':>9} {'calls/s':>9} {'p50 µs':>9} {'p99 µs':>9} {'CPU µs/call':>12} "
+          f"{'anon KiB':>9} {'PSS KiB':>9} {'calls':>9} {'failed':>7}")
+    for n in IN_FLIGHT:
+        m = lambda key: middle(rounds, n, key)
+        print(f"  {n:>9} {m('calls_per_s'):>9.0f} {m('p50_us'):>9.1f} {m('p99_us'):>9.1f} {m('cpu_us'):>12.2f} "
+              f"{m('anonymous_kib'):>9.0f} {m('pss_kib'):>9.0f} {sum(r[n]['calls'] for r in rounds):>9} "
+              f"{sum(r[n]['failed'] + r[n]['warmup_failed'] for r in rounds):>7}")
+    print(f"  idle: {middle(rounds, 'idle_anonymous_kib'):.0f} KiB anonymous, {middle(rounds, 'idle_pss_kib'):.0f} KiB PSS; "
+          f"ready in {middle(rounds, 'ready_ms'):.1f} ms", flush=True)
+
+
+def ratios(ours, peers):
+    def ratio(*path):
+        theirs = middle(peers, *path)
+        return f"{middle(ours, *path) / theirs:.2f}" if theirs else "-"
+
+    print("\nratios, ours / peer")
+    print(f"  {'in flight':>9} {'calls/s':>9} {'p50':>9} {'p99':>9} {'CPU/call':>12} {'anon':>9} {'PSS':>9}")
+    for n in IN_FLIGHT:
+        print(f"  {n:>9} {ratio(n, 'calls_per_s'):>9} {ratio(n, 'p50_us'):>9} {ratio(n, 'p99_us'):>9} "
+              f"{ratio(n, 'cpu_us'):>12} {ratio(n, 'anonymous_kib'):>9} {ratio(n, 'pss_kib'):>9}")
+    print(f"  idle: anonymous {ratio('idle_anonymous_kib')}, PSS {ratio('idle_pss_kib')}; ready {ratio('ready_ms')}")
+
+
+def main():
+    ours = [os.path.abspath(os.environ.get("PROVIDER") or os.path.join(BIN, "keyvalue-redis"))]
+    peer = os.environ.get("PEER")
+    bench = Bench()
+    measured, peers = [], []
+    try:
+        if peer:
+            nats_url = f"nats://127.0.0.1:{bench.nats.port}"
+            words = shlex.split(os.environ.get("PEER_ARGS", "").replace("{nats}", nats_url))
+            for i in range(int(os.environ.get("BENCH_ROUNDS", "3"))):
+                # Who goes first changes, so that neither gets the warmer machine each time.
+                turns = [(measured, ours), (peers, [os.path.abspath(peer), *words])]
+                for rounds, argv in turns if i % 2 == 0 else turns[::-1]:
+                    rounds.append(bench.round(argv))
+                    print(f"round {i + 1}: {os.path.basename(argv[0])} done", flush=True)
+        else:
+            measured.append(bench.round(ours))
+    except (Failure, OSError) as e:
+        with open(bench.log, errors="replace") as f:
+            print(*f.read().splitlines()[-15:], sep="\n", file=sys.stderr)
+        print(f"bench: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    table(f"{os.path.basename(ours[0])}: wrpc:keyvalue/store.get, {len(measured)} round(s) of {SECONDS:g} s", measured)
+    if peer:
+        table(f"{os.path.basename(peer)} (peer)", peers)
+        ratios(measured, peers)
+    return 0
+
+
+sys.exit(main())
