@@ -322,27 +322,65 @@ def check_http(rig, results, way, link):
     results.check("http: killed and restarted", killed)
 
 
+def wcp(rig, *words):
+    run = subprocess.run([BIN / "wcp", *words, "--nats", rig.nats_url, "--lattice", LATTICE],
+                         capture_output=True, text=True, timeout=30)
+    if run.returncode:
+        raise Wrong(f"wcp {' '.join(words)}: {run.stderr.strip()}")
+
+
 def check_memory(rig, results):
-    """The 60-line example provider takes the place of keyvalue-redis by a moved link."""
+    """The example provider takes the place of keyvalue-redis: wcp moves the link under load."""
+    redis = Standalone(rig, "kv-before")
     memory = Standalone(rig, "kv-memory", "keyvalue-memory")
-    link = key_value_link(memory.provider, "redis")
+    link = ["--source", "component", "--interface", "wasi:keyvalue/store,atomics,batch"]
 
     def start():
+        redis.start()
         memory.start()
-        rig.put_link(link)
+        wcp(rig, "link", "put", *link, "--target", redis.provider,
+            "--target-config", f"URL={rig.redis_url}")
         works(rig)
+
+    def swap():
+        answers, stop = [], threading.Event()
+
+        def caller():
+            while not stop.is_set():
+                try:
+                    answers.append(rig.call("GET", "/exists/anything")[0])
+                except (Wrong, OSError, http.client.HTTPException) as error:
+                    answers.append(repr(error))
+
+        callers = [threading.Thread(target=caller) for _ in range(4)]
+        for thread in callers:
+            thread.start()
+        try:
+            time.sleep(0.3)
+            wcp(rig, "link", "move", *link, "--from", redis.provider, "--to", memory.provider)
+            time.sleep(0.3)
+        finally:
+            stop.set()
+            for thread in callers:
+                thread.join()
+        bad = [a for a in answers if a != 200]
+        if bad or len(answers) < 100:
+            raise Wrong(f"{len(bad)} of {len(answers)} requests failed, the first: {bad[:1]}")
+        redis.stop()
 
     def values():
         rig.ok("POST", "/kv/fruit", b"quince")
         expect("get", rig.ok("GET", "/kv/fruit"), b"quince")
+        expect("in Redis", rig.redis("EXISTS", "fruit"), b"0")
         rig.ok("DELETE", "/kv/fruit")
         expect("exists", rig.ok("GET", "/exists/fruit"), b"false")
 
-    if results.check("memory: link after start", start):
+    if results.check("memory: start, link put by wcp", start):
+        results.check("memory: the link is moved to it under load", swap)
         results.check("memory: get, set, delete, exists", values)
         results.check("memory: health", healthy, rig, memory.provider)
         results.check("memory: told to stop", memory.stop)
-    rig.del_link(link)
+    wcp(rig, "link", "del", *link)
 
 
 def check_load(rig, results, load_exe, requests):
