@@ -312,14 +312,29 @@ TEST(too_large_parameters_are_refused_before_they_are_held)
 TEST(more_open_calls_than_the_limit_are_refused)
 {
     api.add = api_add_later;
+    handled = 0;
     start(&(struct wcp_limits){.open_calls = 1});
     fixture_invoke(&f, API "add", RC, test_unhex("0101"));
     accepted();
-    fixture_invoke(&f, API "add", "_INBOX.caller.2", test_unhex("0101"));
-    CHECK(fixture_expect(&f, "_INBOX.caller.2", "") != NULL);
-    fixture_expect(&f, "_INBOX.caller.2.results", "");
-    vec_api_add_ok(slow_add, 2);
     fixture_inbox(&f, rs_params, NULL, NO_DATA);
+    fixture_invoke(&f, API "add", "_INBOX.caller.2", test_unhex("0101"));
+    char second[200];
+    snprintf(second, sizeof second, "%s.params", fixture_expect(&f, "_INBOX.caller.2", ""));
+    fixture_expect(&f, "_INBOX.caller.2.results", "");
+    fixture_pass_ms(&f, 10); /* repeated, as a result is */
+    fixture_expect(&f, "_INBOX.caller.2", "");
+    fixture_expect(&f, "_INBOX.caller.2.results", "");
+    /* At twice the limit the refusal is said once and forgotten. */
+    fixture_invoke(&f, API "add", "_INBOX.caller.3", test_unhex("0101"));
+    CHECK(fixture_expect(&f, "_INBOX.caller.3", "") != NULL);
+    fixture_expect(&f, "_INBOX.caller.3.results", "");
+    CHECK_INT(rpc_running(f.rpc), 2);
+    fixture_inbox(&f, second, NULL, NO_DATA);
+    CHECK_INT(rpc_running(f.rpc), 1);
+    CHECK_INT(handled, 1);
+    vec_api_add_ok(slow_add, 2);
+    fixture_expect(&f, RC ".results", "02");
+    fixture_expect(&f, RC ".results", "");
     fixture_close(&f);
 }
 

@@ -305,7 +305,9 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
                 "function", s->func->name, NULL);
         return;
     }
-    if (r->running_in >= r->limits.open_calls) {
+    bool refused = r->running_in >= r->limits.open_calls;
+    if (r->running_in / 2 >=
+        r->limits.open_calls) { /* not even a refusal can be kept and repeated */
         r->stats.failed++;
         wcp_logf(WCP_WARN, "%s: refused, %zu calls are open, the limit is %zu", s->func->name,
                  r->running_in, r->limits.open_calls);
@@ -350,6 +352,13 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
     timers_set(&r->timers, &v->repeat, x->active + v->repeat_ms);
     x->deadline.fn = on_deadline;
     timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
+    if (refused) {
+        char why[80];
+        snprintf(why, sizeof why, "%zu calls are open, the limit is %zu", r->running_in - 1,
+                 r->limits.open_calls);
+        fail(x, WCP_ETOOBIG, why, true);
+        return;
+    }
     on_params(v, m->data);
 }
 
