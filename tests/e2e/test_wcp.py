@@ -9,20 +9,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lattice
+from checks import check, finish
 
 WCP = lattice.BIN / "wcp"
 LINK = ("--source", "comp", "--interface", "wasi:keyvalue/store,atomics")
-passed = failed = 0
-
-
-def check(name, condition, why=""):
-    global passed, failed
-    if condition:
-        passed += 1
-        print(f"ok {name}")
-    else:
-        failed += 1
-        print(f"FAILED {name}: {why}")
 
 
 def run(*words):
@@ -307,8 +297,7 @@ def run_tests_of_losing(port):
 def main():
     run_tests(lattice.nats_server(jetstream=True).port)
     run_tests_of_losing(lattice.nats_server().port)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    finish()
 
 
-sys.exit(main())
+main()

@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+from checks import check, finish
 from processes import BIN, ROOT
 
 WITC = BIN / "witc"
@@ -19,17 +20,6 @@ INTERFACES = os.path.join(ROOT, "sdk/interfaces")
 UPDATE = "--update" in sys.argv
 STRICT = """-Wall -Wextra -Wno-unused-parameter -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
     -Wpointer-arith -Wcast-qual -Wwrite-strings -Wimplicit-fallthrough -Wformat=2 -Werror""".split()
-passed = failed = 0
-
-
-def check(name, condition, why=""):
-    global passed, failed
-    if condition:
-        passed += 1
-        print(f"ok {name}")
-    else:
-        failed += 1
-        print(f"FAILED {name}: {why}")
 
 
 def witc(*words, cwd=ROOT):
@@ -168,5 +158,4 @@ with tempfile.TemporaryDirectory(prefix="witc-") as folder:
     test_errors(folder)
     test_command_line(folder)
     test_compiles(folder)
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+finish()

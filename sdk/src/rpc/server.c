@@ -54,14 +54,20 @@ static void send_accept(struct invocation *v)
     r->t->publish(r->t, &(struct wcp_msg){.subject = v->reply, .reply = rs});
 }
 
+static void stop_waiting_for_link(struct invocation *v)
+{
+    if (v->link_wait.pos) {
+        timers_clear(&v->x.rpc->timers, &v->link_wait);
+        v->x.rpc->waiting_for_link--;
+    }
+}
+
 static void destroy(struct exchange *x)
 {
     struct invocation *v = (struct invocation *)x;
     struct wcp_transport *t = x->rpc->t;
-    if (v->link_wait.pos)
-        x->rpc->waiting_for_link--;
+    stop_waiting_for_link(v);
     timers_clear(&x->rpc->timers, &v->repeat);
-    timers_clear(&x->rpc->timers, &v->link_wait);
     wcp_arena_free(&v->call->arena);
     wcp_buf_free(&v->result);
     if (v->owner)
@@ -130,12 +136,12 @@ static void on_repeat(struct timer *t)
     timers_set(&r->timers, t, r->t->now(r->t) + v->repeat_ms);
 }
 
-static void stop_waiting_for_link(struct invocation *v)
+/* For the operator; the caller only sees that there is no value. */
+static void log_failed(struct invocation *v, const char *why)
 {
-    if (v->link_wait.pos) {
-        timers_clear(&v->x.rpc->timers, &v->link_wait);
-        v->x.rpc->waiting_for_link--;
-    }
+    v->x.rpc->stats.failed++;
+    wcp_log(WCP_WARN, "a call was not served", "function", v->x.func->name, "from", v->source,
+            "why", why, NULL);
 }
 
 /* The call is over before its time: the caller sees the end of its results without a value, its
@@ -145,9 +151,7 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
     struct invocation *v = (struct invocation *)x;
     if (x->dead)
         return;
-    x->rpc->stats.failed++;
-    wcp_log(WCP_WARN, "a call was not served", "function", x->func->name, "from", v->source, "why",
-            why, NULL);
+    log_failed(v, why);
     stop_waiting_for_link(v);
     x->busy++;
     enum reply_state before = v->state;
@@ -437,9 +441,7 @@ void wcp_call_fail(struct wcp_call *c, const char *fmt, ...)
     v->running = false;
     v->x.busy++;
     if (v->state == NOT_REPLIED) {
-        v->x.rpc->stats.failed++;
-        wcp_log(WCP_WARN, "a call was not served", "function", c->func->name, "from", v->source,
-                "why", why, NULL);
+        log_failed(v, why);
         reply(v); /* of no bytes */
     }
     handler_done(v);
