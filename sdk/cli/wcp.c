@@ -10,12 +10,12 @@
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-#define O(id)      (1u << OPT_##id)
+#define O(id)      (UINT64_C(1) << OPT_##id)
 #define EVERYWHERE (O(NATS) | O(LATTICE) | O(CREDS) | O(TIMEOUT) | O(HELP))
 
 static const struct command {
     const char *words[2], *operand, *help, *more;
-    unsigned required, allowed; /* sets of options */
+    uint64_t required, allowed; /* sets of options */
     int (*run)(const struct options *o, struct wcp_err *err);
 } commands[] = {
     {{"link", "put"},
@@ -72,11 +72,11 @@ static const struct option_text {
 #undef X
 };
 
-static void print_options(unsigned set)
+static void print_options(uint64_t set)
 {
     for (unsigned i = 0; i < OPT_COUNT; i++) {
         char left[64];
-        if (!(set & 1u << i))
+        if (!(set & UINT64_C(1) << i))
             continue;
         (void)snprintf(left, sizeof left, "--%s %s%s", texts[i].name,
                        texts[i].arg ? texts[i].arg : "", texts[i].repeat ? " ..." : "");
@@ -114,7 +114,7 @@ static void command_help(const struct command *c)
     printf("usage: wcp ");
     print_command_name(stdout, c);
     for (unsigned i = 0; i < OPT_COUNT; i++)
-        if (c->required & 1u << i)
+        if (c->required & UINT64_C(1) << i)
             printf(" --%s %s", texts[i].name, texts[i].arg);
     printf(" [OPTION]...\n\n%s.\n%s\n\n", c->help, c->more);
     print_options(c->required | c->allowed);
@@ -224,7 +224,7 @@ static void from_environment(struct options *o, enum opt opt, const char *name,
 static int parse(int argc, char **argv, struct options *o, const struct command **command)
 {
     struct option longs[OPT_COUNT + 1] = {0};
-    unsigned given = 0;
+    uint64_t given = 0;
     char what[300];
     int opt;
     for (int i = 0; i < OPT_COUNT; i++)
@@ -248,7 +248,7 @@ static int parse(int argc, char **argv, struct options *o, const struct command 
                            optarg, expected);
             return usage(NULL, what);
         }
-        given |= 1u << opt;
+        given |= UINT64_C(1) << opt;
     }
     argv += optind;
     argc -= optind;
@@ -267,11 +267,12 @@ static int parse(int argc, char **argv, struct options *o, const struct command 
         return usage(NULL, what);
     }
     for (int i = 0; i < OPT_COUNT; i++) {
-        if (c->required & 1u << i && !(given & 1u << i)) {
+        if (c->required & UINT64_C(1) << i && !(given & UINT64_C(1) << i)) {
             (void)snprintf(what, sizeof what, "--%s %s is missing", texts[i].name, texts[i].arg);
             return usage(c, what);
         }
-        if (given & 1u << i && !((c->required | c->allowed | EVERYWHERE) & 1u << i)) {
+        if (given & UINT64_C(1) << i &&
+            !((c->required | c->allowed | EVERYWHERE) & UINT64_C(1) << i)) {
             (void)snprintf(what, sizeof what, "--%s: not an option of this command", texts[i].name);
             return usage(c, what);
         }
