@@ -30,8 +30,9 @@ struct place {                 /* in a list */
 struct sock {
     struct wcp_conn conn; /* first */
     struct sockets *all;
-    int fd;           /* -1: none */
-    uv_pipe_t stream; /* has fd, if watched */
+    int fd;                   /* -1: none */
+    uv_pipe_t stream;         /* has fd, if watched */
+    struct sockaddr_un *path; /* to connect to at the end of the turn; NULL: none */
     uv_getaddrinfo_t resolve;
     struct addrinfo *addresses, *address; /* of the host; the one to try next, NULL: no more */
     int error;                            /* nothing can be written any more: why; 0: it can */
@@ -137,6 +138,7 @@ static void on_closed(uv_handle_t *h)
     }
     if (s->addresses)
         uv_freeaddrinfo(s->addresses);
+    free(s->path);
     wcp_buf_free(&s->out);
     wcp_buf_free(&s->sending);
     free(s);
@@ -225,6 +227,8 @@ static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *out)
     *out = uv_buf_init((char *)s->all->buf, sizeof s->all->buf);
 }
 
+static void apply_reading(struct sock *s);
+
 /* n bytes are in all->buf, or that has happened. */
 static void take(struct sock *s, ssize_t n)
 {
@@ -234,6 +238,7 @@ static void take(struct sock *s, ssize_t n)
             rpc_conn_data(&s->conn, (struct wcp_bytes){s->all->buf, (size_t)n});
     } else if (n == UV_EOF) {
         s->eof = true;
+        apply_reading(s);
         if (s->given_up)
             mark(s);
         else
@@ -368,8 +373,34 @@ static bool peer_has_ended(const struct sock *s)
     return s->eof || recv(s->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
 }
 
+static int try_address(struct sock *s, const struct sockaddr *a, socklen_t len)
+{
+    int fd = socket(a->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc;
+    if (fd < 0)
+        return -errno;
+    if (a->sa_family != AF_UNIX)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* else slower */
+    do
+        rc = connect(fd, a, len);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0 && errno != EINPROGRESS) {
+        rc = -errno;
+        close(fd);
+        return rc;
+    }
+    s->fd = fd;
+    apply_reading(s);
+    mark(s);
+    return 0;
+}
+
 static void look_at(struct sock *s)
 {
+    if (s->path) { /* only now: the peer shall not wake up before there is something to read */
+        s->error = try_address(s, (const struct sockaddr *)s->path, sizeof *s->path);
+        free(s->path);
+        s->path = NULL;
+    }
     if (s->fd < 0) {
         if (s->error)
             lost(s, s->error); /* it could not even begin */
@@ -433,7 +464,7 @@ static void conn_want(struct wcp_conn *c, bool reading)
 static size_t conn_buffered(struct wcp_conn *c)
 {
     const struct sock *s = of(c);
-    return s->out.len + s->sending.len - s->off;
+    return s->out.len + (s->writing ? s->stream.write_queue_size : s->sending.len - s->off);
 }
 
 static void conn_close(struct wcp_conn *c)
@@ -477,27 +508,6 @@ struct wcp_conn *socket_adopt(struct sockets *all, int fd)
 
 /* --- connecting --- */
 
-static int try_address(struct sock *s, const struct sockaddr *a, socklen_t len)
-{
-    int fd = socket(a->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc;
-    if (fd < 0)
-        return -errno;
-    if (a->sa_family != AF_UNIX)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* else slower */
-    do
-        rc = connect(fd, a, len);
-    while (rc < 0 && errno == EINTR);
-    if (rc < 0 && errno != EINPROGRESS) {
-        rc = -errno;
-        close(fd);
-        return rc;
-    }
-    s->fd = fd;
-    apply_reading(s);
-    mark(s);
-    return 0;
-}
-
 static void open_next(struct sock *s)
 {
     int rc = UV_EAI_NONAME;
@@ -532,7 +542,9 @@ struct wcp_conn *socket_connect(struct sockets *all, const char *text, struct wc
         return NULL;
     struct sock *s = new_sock(all, false);
     if (a.is_unix) {
-        s->error = try_address(s, (const struct sockaddr *)&a.path, sizeof a.path);
+        s->path = wcp_calloc(1, sizeof a.path);
+        *s->path = a.path;
+        mark(s);
     } else {
         struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
         s->resolve.data = s;

@@ -23,6 +23,7 @@ struct framed {
     struct timer deadline;          /* of the header */
     struct framed *next, **prev;    /* in rpc->headless */
     size_t counted;                 /* root bytes that were taken for progress */
+    size_t unsent;                  /* bytes that had not left when that was looked at last */
     bool shut, stopped /* reading */, eof;
 };
 
@@ -132,9 +133,10 @@ void inbox_subject(const struct rpc *r, const struct inbox_entry *e, char out[IN
 void exchange_init(struct exchange *x, struct rpc *r, bool incoming, struct framed *framed);
 /* Nothing is left of it but its memory: no channels, no timer, no inbox number, link released. */
 void exchange_close(struct exchange *x);
-/* Neither a channel is open nor one being worked on. */
+/* Neither a channel is open nor one being worked on, nor has a connection bytes to send. */
 bool exchange_is_quiet(const struct exchange *x);
-void exchange_touch(struct exchange *x); /* something moved: the deadline starts anew */
+void exchange_touch(struct exchange *x);   /* something moved: the deadline starts anew */
+bool exchange_is_late(struct exchange *x); /* nothing moved for call_ms; else sets the deadline */
 /* Decode all of t from the bytes received so far (first: root bytes not yet in x->root). Returns 0,
  * WCP_EMORE (first has been kept) or an error. */
 int exchange_decode(struct exchange *x, const struct wcp_type *t, struct wcp_bytes first, void *out,
@@ -174,7 +176,10 @@ void subjects_end(struct rpc *r, const char *subject);            /* an empty me
 struct framed *framed_new(struct rpc *r, struct wcp_conn *conn);
 void framed_begin(struct exchange *x); /* of an outgoing call: sends the header */
 void framed_leave(struct rpc *r);      /* those without a call shall say soon what they want */
-void framed_close_all(struct rpc *r);  /* those without a call */
+/* Have bytes of x left since that was asked last, or since the last were written? */
+bool framed_has_sent(struct exchange *x);
+bool framed_is_sending(const struct exchange *x);
+void framed_close_all(struct rpc *r); /* those without a call */
 
 void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m);
 /* A call of s has begun on f. */
