@@ -20,8 +20,9 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define LINGER_MS  1000
-#define READ_BYTES 65536
+#define LINGER_MS   1000
+#define READ_BYTES  65536
+#define PIECE_BYTES 65536 /* that libuv gets at once: the core is told when they have left */
 
 struct place {                 /* in a list */
     struct sock *next, **prev; /* prev NULL: not in it */
@@ -40,11 +41,12 @@ struct sock {
     struct wcp_buf sending;               /* from off on */
     size_t off;
     uv_write_t write;
+    size_t piece; /* that libuv has of sending, if writing */
     bool accepted, connected, resolving;
     bool watched;
     bool reading, want_reading;
-    bool writing;           /* libuv has sending */
-    bool told;              /* rpc_conn_written is not owed */
+    bool writing;           /* libuv has some of sending */
+    bool told;              /* rpc_conn_sent is not owed */
     bool shut_wanted, shut; /* our direction */
     bool eof;               /* the peer's */
     bool given_up;          /* by the core: there is nobody to tell */
@@ -329,7 +331,8 @@ static void on_written(uv_write_t *w, int status)
         return;
     if (status == 0) {
         s->connected = true;
-        s->sending.len = s->off = 0;
+        s->off += s->piece;
+        s->told = false;
         mark(s);
     } else if (s->connected || !s->reading) {
         broken(s, status);
@@ -352,12 +355,15 @@ static void flush(struct sock *s)
         ssize_t n = send(s->fd, rest.base, rest.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n >= 0) {
             s->connected = true;
+            s->told = false;
             s->off += (size_t)n;
         } else if (errno == EAGAIN) {
             watch(s);
             s->write.data = s;
+            rest.len = rest.len < PIECE_BYTES ? rest.len : PIECE_BYTES;
             int rc = uv_write(&s->write, (uv_stream_t *)&s->stream, &rest, 1, on_written);
             s->writing = rc == 0;
+            s->piece = rest.len;
             if (rc)
                 broken(s, rc);
         } else if (errno != EINTR) {
@@ -407,18 +413,18 @@ static void look_at(struct sock *s)
         return;
     }
     flush(s);
-    if (s->ended || s->error || !is_written(s))
+    if (s->ended || s->error)
         return;
-    if (s->shut_wanted && !s->shut && !(s->given_up && s->eof)) { /* closing does it */
+    bool done = is_written(s);
+    if (done && s->shut_wanted && !s->shut && !(s->given_up && s->eof)) { /* closing does it */
         s->shut = true;
         (void)shutdown(s->fd, SHUT_WR); /* if that is impossible, reading tells */
     }
-    if (s->given_up) {
-        if (!s->accepted || peer_has_ended(s))
-            end(s);
-    } else if (!s->told) {
+    if (done && s->given_up && (!s->accepted || peer_has_ended(s)))
+        end(s);
+    else if (!s->given_up && !s->told) {
         s->told = true;
-        rpc_conn_written(&s->conn);
+        rpc_conn_sent(&s->conn);
     }
 }
 
@@ -445,7 +451,6 @@ static void conn_write(struct wcp_conn *c, struct wcp_bytes data)
     if (s->error && s->fd >= 0)
         return; /* there is nobody to read it */
     wcp_buf_put(&s->out, data.ptr, data.len);
-    s->told = false;
     mark(s);
 }
 
@@ -464,7 +469,7 @@ static void conn_want(struct wcp_conn *c, bool reading)
 static size_t conn_buffered(struct wcp_conn *c)
 {
     const struct sock *s = of(c);
-    return s->out.len + (s->writing ? s->stream.write_queue_size : s->sending.len - s->off);
+    return s->out.len + s->sending.len - s->off;
 }
 
 static void conn_close(struct wcp_conn *c)

@@ -58,8 +58,6 @@ void exchange_touch(struct exchange *x)
 bool exchange_is_late(struct exchange *x)
 {
     struct rpc *r = x->rpc;
-    if (x->framed && framed_has_sent(x))
-        exchange_touch(x);
     uint64_t due = x->active + r->limits.call_ms;
     if (r->t->now(r->t) < due)
         timers_set(&r->timers, &x->deadline, due);

@@ -23,7 +23,6 @@ struct framed {
     struct timer deadline;          /* of the header */
     struct framed *next, **prev;    /* in rpc->headless */
     size_t counted;                 /* root bytes that were taken for progress */
-    size_t unsent;                  /* bytes that had not left when that was looked at last */
     bool shut, stopped /* reading */, eof;
 };
 
@@ -176,8 +175,6 @@ void subjects_end(struct rpc *r, const char *subject);            /* an empty me
 struct framed *framed_new(struct rpc *r, struct wcp_conn *conn);
 void framed_begin(struct exchange *x); /* of an outgoing call: sends the header */
 void framed_leave(struct rpc *r);      /* those without a call shall say soon what they want */
-/* Have bytes of x left since that was asked last, or since the last were written? */
-bool framed_has_sent(struct exchange *x);
 bool framed_is_sending(const struct exchange *x);
 void framed_close_all(struct rpc *r); /* those without a call */
 
