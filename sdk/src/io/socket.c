@@ -293,17 +293,6 @@ static void read_directly(struct sock *s)
     apply_reading(s);
 }
 
-/* Right after the callbacks of a poll. */
-static void on_polled(uv_check_t *h)
-{
-    struct sockets *all = h->data;
-    while (all->fresh) {
-        struct sock *s = all->fresh;
-        REMOVE(s, fresh);
-        read_directly(s);
-    }
-}
-
 /* --- writing, at the end of the turn --- */
 
 static bool is_written(const struct sock *s)
@@ -395,7 +384,6 @@ static int try_address(struct sock *s, const struct sockaddr *a, socklen_t len)
         return rc;
     }
     s->fd = fd;
-    apply_reading(s);
     mark(s);
     return 0;
 }
@@ -420,6 +408,7 @@ static void look_at(struct sock *s)
         s->shut = true;
         (void)shutdown(s->fd, SHUT_WR); /* if that is impossible, reading tells */
     }
+    apply_reading(s); /* of one that was just made: the peer shall find its bytes first */
     if (done && s->given_up && (!s->accepted || peer_has_ended(s)))
         end(s);
     else if (!s->given_up && !s->told) {
@@ -428,9 +417,8 @@ static void look_at(struct sock *s)
     }
 }
 
-static void on_turn_end(uv_prepare_t *h)
+static void look_at_all(struct sockets *all)
 {
-    struct sockets *all = h->data;
     struct sock *list = all->dirty;
     uv_idle_stop(&all->awake); /* who is marked from now on starts it again */
     all->dirty = NULL;
@@ -441,6 +429,25 @@ static void on_turn_end(uv_prepare_t *h)
         REMOVE(s, dirty);
         look_at(s);
     }
+}
+
+/* Right after the callbacks of a poll. What these wrote goes out at once: before libuv closes what
+ * was ended meanwhile, which takes its time. */
+static void on_polled(uv_check_t *h)
+{
+    struct sockets *all = h->data;
+    while (all->fresh) {
+        struct sock *s = all->fresh;
+        REMOVE(s, fresh);
+        read_directly(s);
+    }
+    look_at_all(all);
+}
+
+/* What timers and others have written. */
+static void on_turn_end(uv_prepare_t *h)
+{
+    look_at_all(h->data);
 }
 
 /* --- the connection, as the core sees it --- */
