@@ -121,9 +121,22 @@ struct rpc {
     size_t stream_bytes; /* kept in all incoming streams */
     struct wcp_out *blocked;
     struct framed *headless; /* connections whose header has not come */
-    size_t headless_count, refused_in_a_row;
+    size_t headless_count;
     struct request *requests;
+#define COMPLAINTS 64
+    struct complaint { /* what was logged in this second */
+        const char *what;
+        int status;
+        uint64_t count;
+    } complaints[COMPLAINTS];
+    size_t complaint_count;
+    struct timer complaints_over;
 };
+
+/* A line of that kind (a text that stays, and 0 or the status that it is about) is due. False: there
+ * were many in this second; it is only counted. */
+bool complain(struct rpc *r, const char *what, int status);
+void complaints_tell(struct rpc *r); /* of those that were only counted, now */
 
 void inbox_add(struct rpc *r, struct inbox_entry *e);
 void inbox_remove(struct rpc *r, struct inbox_entry *e);

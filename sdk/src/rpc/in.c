@@ -302,8 +302,9 @@ static bool in_values(struct wcp_in *s)
         if (elem->async)
             drop_unstarted(x, s);
     } else if (rc != WCP_EMORE) {
-        wcp_log(WCP_WARN, "a value on a stream cannot be decoded", "function", x->func->name,
-                "error", err.msg, NULL);
+        static const char what[] = "a value on a stream cannot be decoded";
+        if (complain(r, what, rc))
+            wcp_log(WCP_WARN, what, "function", x->func->name, "error", err.msg, NULL);
         in_stop(s, rc == WCP_ETOOBIG ? rc : WCP_EPROTO);
     } else if (s->closed) {
         in_stop(s, WCP_ECLOSED);
@@ -405,10 +406,11 @@ static void in_deliver(struct wcp_in *s)
 static void in_overflow(struct wcp_in *s, size_t bytes)
 {
     struct rpc *r = s->x->rpc;
-    wcp_logf(WCP_ERROR,
-             "%s: a stream's reader is too slow: %zu bytes would wait, the limits are %zu and %zu "
-             "for all streams",
-             s->x->func->name, bytes, r->limits.stream_bytes, r->limits.stream_total_bytes);
+    if (complain(r, "a stream's reader is too slow", WCP_ETOOBIG))
+        wcp_logf(WCP_ERROR,
+                 "%s: a stream's reader is too slow: %zu bytes would wait, the limits are %zu and "
+                 "%zu for all streams",
+                 s->x->func->name, bytes, r->limits.stream_bytes, r->limits.stream_total_bytes);
     r->stats.failed++;
     in_stop(s, WCP_ETOOBIG);
     in_drop_bytes(s);
