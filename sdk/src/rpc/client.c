@@ -186,7 +186,10 @@ static void open_params(struct wcp_outgoing *o)
 {
     struct exchange *x = &o->x;
     bool only_ends = x->outs.first && exchange_outs_empty(x);
-    x->wire->send(x, NULL, (struct wcp_bytes){o->params.ptr + o->sent, o->params.len - o->sent});
+    struct wcp_bytes rest = {o->params.ptr, o->params.len - o->sent};
+    if (o->sent) /* else there may be nothing at all */
+        rest.ptr += o->sent;
+    x->wire->send(x, NULL, rest);
     o->sent = o->params.len;
     x->wire->end(x, NULL, false);
     o->params_ended = x->root_sent = true;
