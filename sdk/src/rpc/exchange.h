@@ -122,6 +122,7 @@ struct rpc {
     struct wcp_out *blocked;
     struct framed *headless; /* connections whose header has not come */
     size_t headless_count;
+    bool leaving;
     struct request *requests;
 #define COMPLAINTS 64
     struct complaint { /* what was logged in this second */
@@ -195,7 +196,8 @@ void subjects_end(struct rpc *r, const char *subject);            /* an empty me
 /* Calls over connections (framed.c). */
 struct framed *framed_new(struct rpc *r, struct wcp_conn *conn);
 void framed_begin(struct exchange *x); /* of an outgoing call: sends the header */
-void framed_close_all(struct rpc *r);  /* those that have no call yet */
+void framed_leave(struct rpc *r);      /* those without a call shall say soon what they want */
+void framed_close_all(struct rpc *r);  /* those without a call */
 
 void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m);
 /* A call of s has begun on f. */

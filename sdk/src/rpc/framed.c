@@ -18,6 +18,7 @@
 
 #define WAITING_MAX   ((size_t)256 << 10) /* for readers that pause, of one connection */
 #define UNWRITTEN_MAX ((size_t)256 << 10) /* before its writers are told to wait */
+#define LEAVE_MS      100
 #define PROGRESS_MIN                                                                               \
     ((size_t)16 << 10) /* of parameters: less than this does not put off the end                   \
                         */
@@ -69,11 +70,18 @@ void framed_close_all(struct rpc *r)
         drop(r->headless, NULL);
 }
 
+void framed_leave(struct rpc *r)
+{
+    for (struct framed *f = r->headless; f; f = f->next)
+        timers_set(&r->timers, &f->deadline, r->t->now(r->t) + LEAVE_MS);
+    r->leaving = true;
+}
+
 static void on_no_header(struct timer *t)
 {
     struct framed *f = (struct framed *)(void *)((char *)t - offsetof(struct framed, deadline));
     f->rpc->stats.timeouts++;
-    drop(f, "its header did not come in time");
+    drop(f, f->rpc->leaving ? NULL : "its header did not come in time");
 }
 
 void rpc_accept(struct rpc *r, struct wcp_conn *conn, const char *source, const char *name)

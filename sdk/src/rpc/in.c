@@ -343,13 +343,15 @@ static bool in_step(struct wcp_in *s)
         return s->closed;
     }
     if (s->type->kind == WCP_STREAM && s->chunk_left == 0) {
-        if (in.len == 0 || (rc = codec_get_leb(&in, 32, &s->chunk_left, &err)) == WCP_EMORE) {
+        uint64_t n = 0; /* of an incomplete number nothing may stay */
+        if (in.len == 0 || (rc = codec_get_leb(&in, 32, &n, &err)) == WCP_EMORE) {
             if (s->closed) /* without the empty chunk that ends a stream: it broke off */
                 in_stop(s, WCP_ECLOSED);
             return s->closed;
         }
         in_consume(s, in);
-        if (rc || s->chunk_left == 0)
+        s->chunk_left = n;
+        if (rc || n == 0)
             in_stop(s, rc ? WCP_EPROTO : 0);
         return true;
     }

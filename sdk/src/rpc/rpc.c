@@ -200,7 +200,7 @@ void rpc_leave(struct rpc *r)
 {
     for (size_t i = 0; i < r->served_count; i++)
         r->t->leave(r->t, r->served[i].sub);
-    framed_close_all(r);
+    framed_leave(r);
 }
 
 size_t rpc_running(const struct rpc *r)
@@ -213,7 +213,7 @@ bool rpc_idle(const struct rpc *r)
     for (size_t i = 0; i < r->served_count; i++)
         if (!r->served[i].left)
             return false;
-    return rpc_running(r) == 0;
+    return rpc_running(r) == 0 && !r->headless;
 }
 
 /* Each failure can run callbacks that end others, so look anew. framed: also those that have a
@@ -233,6 +233,7 @@ static void fail_all(struct rpc *r, bool framed, const char *why, bool tell_peer
 void rpc_abort(struct rpc *r)
 {
     fail_all(r, true, "the provider is ending", true);
+    framed_close_all(r);
 }
 
 void rpc_free(struct rpc *r)
@@ -240,7 +241,6 @@ void rpc_free(struct rpc *r)
     if (!r)
         return;
     rpc_abort(r);
-    framed_close_all(r);
     while (r->requests)
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself off the list */
         request_end(r->requests, NULL, WCP_ECLOSED);

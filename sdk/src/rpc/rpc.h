@@ -38,10 +38,11 @@ void rpc_free(struct rpc *r);                    /* ends every call first, as rp
 
 /* Queue-subscribes every function of e that has a handler. */
 void rpc_serve(struct rpc *r, const struct wcp_export *e);
-/* Leaves all of those subscriptions, and connections whose header has not come; running calls go
- * on. */
+/* Leaves all of those subscriptions; running calls go on, and connections whose header comes within
+ * 100 ms. Accept no more of them. */
 void rpc_leave(struct rpc *r);
-/* Every function subscription has been left and no call is running, neither in nor out. */
+/* Every function subscription has been left and no call is running, neither in nor out, nor may one
+ * begin on a connection. */
 bool rpc_idle(const struct rpc *r);
 size_t rpc_running(const struct rpc *r);
 void rpc_abort(
