@@ -249,7 +249,8 @@ static bool in_values(struct wcp_in *s)
     size_t most = future ? 1 : (size_t)s->chunk_left;
     most = most < in.len ? most : in.len; /* each takes a byte or more */
     most = most < STEP_VALUES ? most : STEP_VALUES;
-    if (s->walk && walk(s->walk, s->buf.ptr + s->off, in.len, &need) == WCP_EMORE) {
+    if (in.len == 0 ||
+        (s->walk && walk(s->walk, s->buf.ptr + s->off, in.len, &need) == WCP_EMORE)) {
         if (s->closed)
             in_stop(s, WCP_ECLOSED);
         return s->closed;
@@ -267,7 +268,7 @@ static bool in_values(struct wcp_in *s)
                         .padded_flags = exchange_codec(x).padded_flags,
                         .on_async = on_async_in,
                         .ctx = &a};
-    char *values = wcp_alloc(&piece->arena, most ? most : 1, elem->size);
+    char *values = wcp_alloc(&piece->arena, most, elem->size);
     int rc = 0;
     do {
         void *out = values + n * elem->size;
