@@ -21,16 +21,18 @@ static const struct wcp_type stream_u8 = {WCP_STREAM, true, 0, 8, NULL, &wcp_u8}
 static const struct wcp_type future_u8 = {WCP_FUTURE, true, 0, 8, NULL, &wcp_u8};
 static const struct wcp_type stream_future = {WCP_STREAM, true, 0, 8, NULL, &future_u8};
 static const struct wcp_type list_stream = {WCP_LIST, true, 0, 16, NULL, &stream_u8};
+static const struct wcp_type stream_list = {WCP_STREAM, true, 0, 8, NULL, &list_string};
 static struct wcp_type nested[DEPTH]; /* nested[n]: n + 1 streams, one in the other, of bytes */
 
 struct call { /* every function's: one parameter */
     struct wcp_call call;
     _Alignas(8) char value[16];
 };
-enum { TEXTS, BYTES, FUTURES, STREAMS, NESTED, FUNCTIONS };
-static const char *const names[FUNCTIONS] = {"texts", "bytes", "futures", "streams", "nested"};
-static const struct wcp_type *const param_types[FUNCTIONS] = {&list_string, &stream_u8,
-                                                              &stream_future, &list_stream, NULL};
+enum { TEXTS, BYTES, FUTURES, STREAMS, LISTS, NESTED, FUNCTIONS };
+static const char *const names[FUNCTIONS] = {"texts",   "bytes", "futures",
+                                             "streams", "lists", "nested"};
+static const struct wcp_type *const param_types[FUNCTIONS] = {
+    &list_string, &stream_u8, &stream_future, &list_stream, &stream_list, NULL};
 static struct wcp_field fields[FUNCTIONS];
 static struct wcp_type params[FUNCTIONS];
 static struct wcp_func funcs[FUNCTIONS];
@@ -141,8 +143,11 @@ static void channel(const char *path, struct wcp_bytes data)
 
 static int ends, end_status;
 
+static size_t elements;
+
 static void on_data(void *ctx, const void *items, size_t n)
 {
+    elements += n;
 }
 
 static void on_end(void *ctx, int status)
@@ -161,6 +166,7 @@ static void reader(size_t i, bool paused)
         wcp_in_pause(a.in);
     wcp_in_start(a.in, &reading, NULL);
     ends = 0;
+    elements = 0;
 }
 
 /* --- the rows: does it work with that amount? --- */
@@ -700,4 +706,35 @@ TEST(a_link_says_how_its_peer_writes_values)
     l.release(l.ctx, b);
     l.release(l.ctx, c);
     links_finish();
+}
+
+/* Were each piece a reason to read all of them again, this would take hours. */
+TEST(large_values_in_small_pieces_are_not_read_again_for_each_piece)
+{
+    struct wcp_buf b = {0};
+    const uint32_t n = 1000000;
+    codec_put_leb(&b, n);
+    for (uint32_t i = 0; i < n; i++)
+        wcp_buf_put(&b, "\10eight ch", 9);
+    begin((struct wcp_limits){0});
+    call(TEXTS, NO_DATA);
+    for (size_t at = 0; at < b.len; at += 100) {
+        CHECK_INT(call_count, 0);
+        channel("", (struct wcp_bytes){b.ptr + at, b.len - at < 100 ? b.len - at : 100});
+    }
+    CHECK_INT(call_count, 1); /* at once, without the end of the parameters */
+    finish();
+
+    begin((struct wcp_limits){0});
+    call(LISTS, zeros(1, ""));
+    reader(0, false);
+    channel(".0", (struct wcp_bytes){(const uint8_t *)"\2", 1}); /* two such elements */
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(elements, i);
+        for (size_t at = 0; at < b.len; at += 100)
+            channel(".0", (struct wcp_bytes){b.ptr + at, b.len - at < 100 ? b.len - at : 100});
+    }
+    CHECK_INT(elements, 2);
+    finish();
+    wcp_buf_free(&b);
 }

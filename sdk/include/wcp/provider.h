@@ -5,7 +5,9 @@
 #include <wcp/call.h>
 #include <wcp/link.h>
 
-/* Bounds on what peers can make us hold. 0 means the default. */
+/* Bounds on what peers can make us hold. 0 means the default. Not to be set: 4096 streams and
+ * futures of a call at once, 1024 of them whose bytes come before what announces them, 16 levels of
+ * them. */
 struct wcp_limits {
     size_t message_bytes; /* parameters or results of one call without their streams: 256 MiB */
     size_t arena_bytes;   /* decoded arguments of one call: 512 MiB */
