@@ -567,11 +567,11 @@ TEST(a_writer_waits_for_its_own_connection_only)
     CHECK(!wcp_out_write(out, "x", 1));
     CHECK(wcp_out_write(others, "x", 1));
     wcp_out_on_drained(out, on_drained, NULL);
-    rpc_conn_written(&other.conn);
+    rpc_conn_sent(&other.conn);
     rpc_writable(f.rpc);
     CHECK(!drained);
     conn.kept = 0;
-    rpc_conn_written(&conn.conn);
+    rpc_conn_sent(&conn.conn);
     CHECK(drained);
     wcp_out_end(out);
     wcp_out_abort(others);

@@ -5,13 +5,15 @@
  * clock. The network keeps order as NATS does: from one connection to one subscription. Everything
  * else is chance: delays, which server gets an invocation, what handlers, readers and writers do
  * and when, and per seed one kind of fault (below). After each seed everything must have ended,
- * once, in time, with the right values, and nothing may be left over.
+ * once, in time, with the right values, and nothing may be left over. The same calls then go over
+ * connections of their own (sim_conn.h).
  *
  * usage: [SEEDS=n] [FIRST=seed] [TRACE=1] test_simulation [FAULT]; make soak SEEDS=n. */
 #include "base/log.h"
 #include "base/timer.h"
 #include "fake_transport.h"
 #include "rpc/exchange.h"
+#include "sim_conn.h"
 #include "test.h"
 #include "vec_api.h"
 #include <signal.h>
@@ -33,10 +35,16 @@ enum fault {
     ABSENT,      /* sometimes nobody serves: 503 */
     LOSSY,       /* messages vanish */
     REPEATING,   /* messages come twice */
+    /* From here on calls have connections of their own. */
+    CONNECTED,
+    REFUSED, /* some connections */
+    RESET,   /* cut, at any byte */
+    STALLED, /* nothing more goes through, at any byte */
     FAULTS
 };
-static const char *const fault_names[] = {"none", "old clients", "old both", "slow",
-                                          "cut",  "absent",      "lossy",    "repeating"};
+static const char *const fault_names[] = {"none",      "old clients", "old both", "slow",
+                                          "cut",       "absent",      "lossy",    "repeating",
+                                          "connected", "refused",     "reset",    "stalled"};
 
 enum function {
     ADD,
@@ -571,12 +579,30 @@ static const struct vec_api api = {.add = api_add,
 
 /* --- the client's calls --- */
 
+static struct sim_net connections;
+
+static void on_moved(void *call)
+{
+    ((struct call *)call)->moved = clock_ms;
+}
+
+static struct wcp_outgoing *invoke_connected(int client, const struct wcp_interface *iface,
+                                             size_t func, const void *params, void (*done)(void),
+                                             void *call)
+{
+    struct rpc *server = nodes[CLIENTS + (int)any(NODES - CLIENTS)].rpc;
+    struct wcp_conn *c = sim_connect(&connections, server, call);
+    ((struct call *)call)->absent = sim_is_refused(c);
+    return rpc_invoke_conn(nodes[client].rpc, c, iface, func, params, done, call);
+}
+
 struct wcp_outgoing *wcp_invoke(struct wcp_link *l, const struct wcp_interface *iface, size_t func,
                                 const void *params, void (*done)(void), void *ctx)
 {
     for (int i = 0; i < CLIENTS; i++)
         if (l == &nodes[i].link)
-            return rpc_invoke(nodes[i].rpc, l, iface, func, params, done, ctx);
+            return fault < CONNECTED ? rpc_invoke(nodes[i].rpc, l, iface, func, params, done, ctx)
+                                     : invoke_connected(i, iface, func, params, done, ctx);
     FAIL("not a client's link");
 }
 
@@ -591,7 +617,7 @@ static void on_done(struct call *c, int status)
             (unsigned long long)(clock_ms - c->moved - CALL_MS));
     REQUIRE(!c->absent || status == WCP_ENOENT || status == WCP_ECLOSED, "call %u: status %d", n,
             status);
-    bool healthy = fault == NONE || fault == OLD_CLIENTS;
+    bool healthy = fault == NONE || fault == OLD_CLIENTS || fault == CONNECTED;
     bool sure = c->function <= NOTHING || careful_only;
     if (healthy && sure && c->manner <= LATER)
         REQUIRE(status == 0, "call %u: status %d", n, status);
@@ -703,7 +729,8 @@ static void begin(void *ctx)
     case DELAY: c->out = vec_api_delay(l, flow_open(f), on_stream, c); break;
     case FUNCTIONS: break;
     }
-    snprintf(c->rc, sizeof c->rc, "%s", n->net.sent[n->net.count - 1].reply);
+    if (fault < CONNECTED)
+        snprintf(c->rc, sizeof c->rc, "%s", n->net.sent[n->net.count - 1].reply);
     if (!careful_only && one_in(8))
         later(any(one_in(2) ? 10 : 200), cancel, c);
 }
@@ -949,6 +976,7 @@ static bool step(void)
         next = p->due < next ? p->due : next;
     for (int i = 0; i < NODES; i++)
         next = rpc_next(nodes[i].rpc) < next ? rpc_next(nodes[i].rpc) : next;
+    next = sim_next(&connections) < next ? sim_next(&connections) : next;
     if (next == TIMER_NEVER)
         return false;
     REQUIRE(next < 100 * NEVER_MS, "there is no end to it");
@@ -963,11 +991,13 @@ static bool step(void)
             ready[n++] = at;
         *last = steps;
     }
-    /* After the packets: whose timers are due; -1 is the agenda. */
-    int timers[1 + NODES];
+    /* After the packets: whose timers are due; -1 is the agenda, -2 a connection. */
+    int timers[2 + NODES];
     uint32_t m = 0;
     if (timers_next(&agenda) <= clock_ms)
         timers[m++] = -1;
+    if (sim_next(&connections) <= clock_ms)
+        timers[m++] = -2;
     for (int i = 0; i < NODES; i++) {
         nodes[i].net.now_ms = clock_ms;
         if (rpc_next(nodes[i].rpc) <= clock_ms)
@@ -979,7 +1009,9 @@ static bool step(void)
         *ready[pick] = p->next;
         deliver(p);
         free(p);
-    } else if (timers[pick - n] < 0) {
+    } else if (timers[pick - n] == -2) {
+        sim_step(&connections);
+    } else if (timers[pick - n] == -1) {
         timers_fire(&agenda, clock_ms);
     } else {
         rpc_tick(nodes[timers[pick - n]].rpc);
@@ -1000,7 +1032,7 @@ static void check_the_end(void)
             REQUIRE(!f->out || f->ended, "call %u: writer %d waits for ever", i, k);
             REQUIRE(!f->started || f->finished || f->stopped, "call %u: reader %d waits for ever",
                     i, k);
-            bool healthy = fault == NONE || fault == OLD_CLIENTS;
+            bool healthy = fault == NONE || fault == OLD_CLIENTS || fault == CONNECTED;
             if (healthy && careful_only && f->started && c->manner <= LATER)
                 REQUIRE(f->status == 0, "call %u: reader %d ended with %d", i, k, f->status);
         }
@@ -1012,7 +1044,9 @@ static void check_the_end(void)
         REQUIRE(n->rpc->stream_bytes == 0, "node %d: %zu bytes", i, n->rpc->stream_bytes);
         REQUIRE(!n->rpc->blocked && !n->rpc->exchanges, "node %d: lists", i);
         REQUIRE(n->net.owners == 0, "node %d: %zu messages are held", i, n->net.owners);
+        REQUIRE(!n->rpc->headless, "node %d: %zu connections wait", i, n->rpc->headless_count);
     }
+    REQUIRE(!connections.ends, "a connection was not closed");
 }
 
 static void run_seed(uint64_t s, enum fault kind)
@@ -1026,6 +1060,13 @@ static void run_seed(uint64_t s, enum fault kind)
         start_node(i);
     careful_only = one_in(2);
     slowness = one_in(3) ? 1 : one_in(2) ? 4 : 20;
+    connections = (struct sim_net){.any = any,
+                                   .clock_ms = &clock_ms,
+                                   .slowness = slowness,
+                                   .refuses = kind == REFUSED ? 3 : 0,
+                                   .cuts = kind == RESET ? 3 : 0,
+                                   .stalls = kind == STALLED ? 3 : 0,
+                                   .moved = on_moved};
     call_count = 1 + any(CALLS_MAX);
     for (uint32_t i = 0; i < call_count; i++)
         plan(&calls[i]);
@@ -1113,4 +1154,20 @@ TEST(messages_that_vanish)
 TEST(messages_that_come_twice)
 {
     run_seeds(REPEATING);
+}
+TEST(connections_without_faults)
+{
+    run_seeds(CONNECTED);
+}
+TEST(connections_that_are_refused)
+{
+    run_seeds(REFUSED);
+}
+TEST(connections_that_are_reset)
+{
+    run_seeds(RESET);
+}
+TEST(connections_that_stall)
+{
+    run_seeds(STALLED);
 }

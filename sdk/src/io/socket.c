@@ -20,8 +20,9 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define LINGER_MS  1000
-#define READ_BYTES 65536
+#define LINGER_MS   1000
+#define READ_BYTES  65536
+#define PIECE_BYTES 65536 /* that libuv gets at once: the core is told when they have left */
 
 struct place {                 /* in a list */
     struct sock *next, **prev; /* prev NULL: not in it */
@@ -30,8 +31,9 @@ struct place {                 /* in a list */
 struct sock {
     struct wcp_conn conn; /* first */
     struct sockets *all;
-    int fd;           /* -1: none */
-    uv_pipe_t stream; /* has fd, if watched */
+    int fd;                   /* -1: none */
+    uv_pipe_t stream;         /* has fd, if watched */
+    struct sockaddr_un *path; /* to connect to at the end of the turn; NULL: none */
     uv_getaddrinfo_t resolve;
     struct addrinfo *addresses, *address; /* of the host; the one to try next, NULL: no more */
     int error;                            /* nothing can be written any more: why; 0: it can */
@@ -39,11 +41,12 @@ struct sock {
     struct wcp_buf sending;               /* from off on */
     size_t off;
     uv_write_t write;
+    size_t piece; /* that libuv has of sending, if writing */
     bool accepted, connected, resolving;
     bool watched;
     bool reading, want_reading;
-    bool writing;           /* libuv has sending */
-    bool told;              /* rpc_conn_written is not owed */
+    bool writing;           /* libuv has some of sending */
+    bool told;              /* rpc_conn_sent is not owed */
     bool shut_wanted, shut; /* our direction */
     bool eof;               /* the peer's */
     bool given_up;          /* by the core: there is nobody to tell */
@@ -137,6 +140,7 @@ static void on_closed(uv_handle_t *h)
     }
     if (s->addresses)
         uv_freeaddrinfo(s->addresses);
+    free(s->path);
     wcp_buf_free(&s->out);
     wcp_buf_free(&s->sending);
     free(s);
@@ -225,6 +229,8 @@ static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *out)
     *out = uv_buf_init((char *)s->all->buf, sizeof s->all->buf);
 }
 
+static void apply_reading(struct sock *s);
+
 /* n bytes are in all->buf, or that has happened. */
 static void take(struct sock *s, ssize_t n)
 {
@@ -234,6 +240,7 @@ static void take(struct sock *s, ssize_t n)
             rpc_conn_data(&s->conn, (struct wcp_bytes){s->all->buf, (size_t)n});
     } else if (n == UV_EOF) {
         s->eof = true;
+        apply_reading(s);
         if (s->given_up)
             mark(s);
         else
@@ -324,7 +331,8 @@ static void on_written(uv_write_t *w, int status)
         return;
     if (status == 0) {
         s->connected = true;
-        s->sending.len = s->off = 0;
+        s->off += s->piece;
+        s->told = false;
         mark(s);
     } else if (s->connected || !s->reading) {
         broken(s, status);
@@ -347,12 +355,15 @@ static void flush(struct sock *s)
         ssize_t n = send(s->fd, rest.base, rest.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n >= 0) {
             s->connected = true;
+            s->told = false;
             s->off += (size_t)n;
         } else if (errno == EAGAIN) {
             watch(s);
             s->write.data = s;
+            rest.len = rest.len < PIECE_BYTES ? rest.len : PIECE_BYTES;
             int rc = uv_write(&s->write, (uv_stream_t *)&s->stream, &rest, 1, on_written);
             s->writing = rc == 0;
+            s->piece = rest.len;
             if (rc)
                 broken(s, rc);
         } else if (errno != EINTR) {
@@ -368,26 +379,52 @@ static bool peer_has_ended(const struct sock *s)
     return s->eof || recv(s->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
 }
 
+static int try_address(struct sock *s, const struct sockaddr *a, socklen_t len)
+{
+    int fd = socket(a->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc;
+    if (fd < 0)
+        return -errno;
+    if (a->sa_family != AF_UNIX)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* else slower */
+    do
+        rc = connect(fd, a, len);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0 && errno != EINPROGRESS) {
+        rc = -errno;
+        close(fd);
+        return rc;
+    }
+    s->fd = fd;
+    apply_reading(s);
+    mark(s);
+    return 0;
+}
+
 static void look_at(struct sock *s)
 {
+    if (s->path) { /* only now: the peer shall not wake up before there is something to read */
+        s->error = try_address(s, (const struct sockaddr *)s->path, sizeof *s->path);
+        free(s->path);
+        s->path = NULL;
+    }
     if (s->fd < 0) {
         if (s->error)
             lost(s, s->error); /* it could not even begin */
         return;
     }
     flush(s);
-    if (s->ended || s->error || !is_written(s))
+    if (s->ended || s->error)
         return;
-    if (s->shut_wanted && !s->shut && !(s->given_up && s->eof)) { /* closing does it */
+    bool done = is_written(s);
+    if (done && s->shut_wanted && !s->shut && !(s->given_up && s->eof)) { /* closing does it */
         s->shut = true;
         (void)shutdown(s->fd, SHUT_WR); /* if that is impossible, reading tells */
     }
-    if (s->given_up) {
-        if (!s->accepted || peer_has_ended(s))
-            end(s);
-    } else if (!s->told) {
+    if (done && s->given_up && (!s->accepted || peer_has_ended(s)))
+        end(s);
+    else if (!s->given_up && !s->told) {
         s->told = true;
-        rpc_conn_written(&s->conn);
+        rpc_conn_sent(&s->conn);
     }
 }
 
@@ -414,7 +451,6 @@ static void conn_write(struct wcp_conn *c, struct wcp_bytes data)
     if (s->error && s->fd >= 0)
         return; /* there is nobody to read it */
     wcp_buf_put(&s->out, data.ptr, data.len);
-    s->told = false;
     mark(s);
 }
 
@@ -477,27 +513,6 @@ struct wcp_conn *socket_adopt(struct sockets *all, int fd)
 
 /* --- connecting --- */
 
-static int try_address(struct sock *s, const struct sockaddr *a, socklen_t len)
-{
-    int fd = socket(a->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc;
-    if (fd < 0)
-        return -errno;
-    if (a->sa_family != AF_UNIX)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* else slower */
-    do
-        rc = connect(fd, a, len);
-    while (rc < 0 && errno == EINTR);
-    if (rc < 0 && errno != EINPROGRESS) {
-        rc = -errno;
-        close(fd);
-        return rc;
-    }
-    s->fd = fd;
-    apply_reading(s);
-    mark(s);
-    return 0;
-}
-
 static void open_next(struct sock *s)
 {
     int rc = UV_EAI_NONAME;
@@ -532,7 +547,9 @@ struct wcp_conn *socket_connect(struct sockets *all, const char *text, struct wc
         return NULL;
     struct sock *s = new_sock(all, false);
     if (a.is_unix) {
-        s->error = try_address(s, (const struct sockaddr *)&a.path, sizeof a.path);
+        s->path = wcp_calloc(1, sizeof a.path);
+        *s->path = a.path;
+        mark(s);
     } else {
         struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
         s->resolve.data = s;

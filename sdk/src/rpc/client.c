@@ -152,17 +152,14 @@ static void on_deadline(struct timer *t)
     struct wcp_outgoing *o =
         (struct wcp_outgoing *)((char *)t - offsetof(struct wcp_outgoing, x.deadline));
     struct rpc *r = o->x.rpc;
-    uint64_t due = o->x.active + r->limits.call_ms;
     char why[160];
     if (o->x.dead) { /* the accept that was waited for did not come */
         o->params_ended = true;
         settle(&o->x);
         return;
     }
-    if (r->t->now(r->t) < due) {
-        timers_set(&r->timers, t, due);
+    if (!exchange_is_late(&o->x))
         return;
-    }
     r->stats.timeouts++;
     snprintf(why, sizeof why, "%s for %u ms",
              !o->accepted    ? "nobody accepted it"

@@ -268,7 +268,7 @@ void rpc_conn_lost(struct wcp_conn *c, int status, const char *why)
     x->settled(x);
 }
 
-void rpc_conn_written(struct wcp_conn *c)
+void rpc_conn_sent(struct wcp_conn *c)
 {
     struct exchange *x = c->framed->x;
     if (!x)
@@ -295,6 +295,12 @@ static void send(struct exchange *x, const struct path *path, struct wcp_bytes d
         data.ptr += n;
         data.len -= n;
     } while (data.len);
+}
+
+bool framed_is_sending(const struct exchange *x)
+{
+    struct wcp_conn *c = x->framed->conn;
+    return c && c->buffered(c);
 }
 
 void framed_begin(struct exchange *x)

@@ -300,7 +300,8 @@ bool rpc_lost(struct rpc *r, int sub)
         return true;
     }
     const struct served *s = find_served(r, sub);
-    static const char what[] = "invocations were dropped: this provider is too slow for its callers";
+    static const char what[] =
+        "invocations were dropped: this provider is too slow for its callers";
     if (s && complain(r, what, WCP_ETOOBIG))
         wcp_log(WCP_ERROR, what, "function", s->func->name, NULL);
     return s != NULL;

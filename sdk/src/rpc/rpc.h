@@ -68,7 +68,7 @@ void rpc_accept(struct rpc *r, struct wcp_conn *conn, const char *source, const 
 void rpc_conn_data(struct wcp_conn *c, struct wcp_bytes data); /* data lives for this call */
 void rpc_conn_eof(struct wcp_conn *c);                         /* the peer's direction has ended */
 void rpc_conn_lost(struct wcp_conn *c, int status, const char *why); /* or could not be made */
-void rpc_conn_written(struct wcp_conn *c); /* buffered() has come down to 0 */
+void rpc_conn_sent(struct wcp_conn *c); /* some of what was written, or all: see buffered() */
 
 /* Events. rpc_message returns false when sub is not one of rpc's. */
 bool rpc_message(struct rpc *r, int sub, struct wcp_msg *m);

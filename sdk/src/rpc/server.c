@@ -184,12 +184,9 @@ static void on_deadline(struct timer *t)
     struct invocation *v =
         (struct invocation *)((char *)t - offsetof(struct invocation, x.deadline));
     struct rpc *r = v->x.rpc;
-    uint64_t due = v->x.active + r->limits.call_ms;
     char why[160];
-    if (r->t->now(r->t) < due) {
-        timers_set(&r->timers, t, due);
+    if (!exchange_is_late(&v->x))
         return;
-    }
     if (v->state == WAITS_FOR_PROOF && (is_single(v) || v->x.dead)) {
         /* The result was sent, again and again; that the caller said nothing is its affair. */
         v->has_streams = false;
