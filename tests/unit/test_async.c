@@ -6,6 +6,7 @@
  * in order, or messages of which those of different channels overtake each other, or a connection
  * that cuts its bytes anywhere. What arrives must be what was sent, with the same ends; and nothing
  * is left over. */
+#include "chance.h"
 #include "fake_conn.h"
 #include "fake_transport.h"
 #include "rpc/exchange.h"
@@ -68,22 +69,7 @@ static const struct wcp_type *const types[] = {
     &stream_record, &variant,       &future1,       &future_option,  &list_tuple,    &stream_list,
     &stream3,       &result_body,   &stream_moments};
 
-/* --- chance --- */
-
-static uint64_t seed, state;
-
-static uint32_t any(uint32_t below) /* 0 .. below - 1 */
-{
-    state += 0x9e3779b97f4a7c15u;
-    uint64_t z = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (uint32_t)((z ^ (z >> 31)) >> 32) % below;
-}
-
-static bool one_in(uint32_t n)
-{
-    return any(n) == 0;
-}
+static uint64_t seed;
 
 /* --- what was sent and what was got: trees that can be compared as texts --- */
 
@@ -584,7 +570,7 @@ static void check_same(void)
 static void run_seed(const struct wcp_type *t)
 {
     network = seed % NETWORKS;
-    state = seed * 0x9e3779b97f4a7c15u;
+    chance = seed;
     param = (struct wcp_field){"v", t, (sizeof(struct wcp_call) + 15) / 16 * 16};
     function.size = params.size = param.offset + t->size;
     function.result = t;

@@ -33,6 +33,7 @@ static const struct numbers least = {INT16_MIN, INT32_MIN, INT64_MIN};
     "80807e"                                                                                       \
     "8080808078"                                                                                   \
     "8080808080808080807f"
+#define SMALL "017fffffffffffffffffff00"
 #define CUT                                                                                        \
     "808002"                                                                                       \
     "8080808008"                                                                                   \
@@ -173,6 +174,21 @@ static void peer_sends(const char *tail, const char *hex)
     fixture_inbox(&f, subject, NULL, test_unhex(hex));
 }
 
+/* What was written before, nothing on the stream that was not given, and what is written now. */
+static void expect_streams(const char *root, bool old)
+{
+    char s[100], t[100];
+    snprintf(s, sizeof s, "%s.0.4", root);
+    snprintf(t, sizeof t, "%s.0.5", root);
+    fixture_expect(&f, s, old ? "01" CUT : "01" STANDARD);
+    fixture_expect(&f, t, "00");
+    fixture_expect(&f, t, "");
+    go_on();
+    fixture_expect(&f, s, old ? "02" CUT SMALL : "02" STANDARD SMALL);
+    fixture_expect(&f, s, "00");
+    fixture_expect(&f, s, "");
+}
+
 static void serve(bool old)
 {
     const char *in = old ? PADDED STANDARD "000000" : FLAGS CUT "000000"; /* both forms are read */
@@ -197,17 +213,7 @@ static void serve(bool old)
                                         "01"
                                         "8080808078");
     fixture_expect(&f, RC ".results", "");
-    fixture_expect(&f, RC ".results.0.4", old ? "01" CUT : "01" STANDARD);
-    fixture_expect(&f, RC ".results.0.5", "00"); /* nothing was given */
-    fixture_expect(&f, RC ".results.0.5", "");
-    go_on();
-    fixture_expect(&f, RC ".results.0.4",
-                   old ? "02" CUT "017f"
-                         "ffffffffffffffffff00"
-                       : "02" STANDARD "017f"
-                         "ffffffffffffffffff00");
-    fixture_expect(&f, RC ".results.0.4", "00");
-    fixture_expect(&f, RC ".results.0.4", "");
+    expect_streams(RC ".results", old);
     peer_sends(".params.0.4", "01" CUT "01" STANDARD "00");
     peer_sends(".params.0.5", old ? "020100010001000100"
                                     "00"
@@ -247,17 +253,7 @@ static void invoke_peer(bool old)
     fixture_inbox(&f, base, RS, NO_DATA);
     fixture_pass_ms(&f, 2);
     fixture_expect(&f, RS ".params", "");
-    fixture_expect(&f, RS ".params.0.4", old ? "01" CUT : "01" STANDARD);
-    fixture_expect(&f, RS ".params.0.5", "00");
-    fixture_expect(&f, RS ".params.0.5", "");
-    go_on();
-    fixture_expect(&f, RS ".params.0.4",
-                   old ? "02" CUT "017f"
-                         "ffffffffffffffffff00"
-                       : "02" STANDARD "017f"
-                         "ffffffffffffffffff00");
-    fixture_expect(&f, RS ".params.0.4", "00");
-    fixture_expect(&f, RS ".params.0.4", "");
+    expect_streams(RS ".params", old);
     peer_sends(".results", old ? PADDED CUT "000000" : FLAGS CUT "000000");
     CHECK(given);
     peer_sends(".results.0.4", "01" STANDARD "00");
