@@ -92,9 +92,8 @@ static void out_let_go(struct wcp_out *o)
         list_remove(o);
     o->x = NULL;
     o->dead = true;
-    while (o->inner.first)
-        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself off the list, which is flat
-         */
+    while (o->inner.first) /* flat: these have none */
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself off the list */
         out_let_go(o->inner.first);
     out_unblock(o);
     if (o->ended)
