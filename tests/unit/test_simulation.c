@@ -11,6 +11,7 @@
  * usage: [SEEDS=n] [FIRST=seed] [TRACE=1] test_simulation [FAULT]; make soak SEEDS=n. */
 #include "base/log.h"
 #include "base/timer.h"
+#include "chance.h"
 #include "fake_transport.h"
 #include "rpc/exchange.h"
 #include "sim_conn.h"
@@ -64,21 +65,8 @@ enum function {
 
 /* --- chance --- */
 
-static uint64_t seed, state;
+static uint64_t seed;
 static enum fault fault;
-
-static uint32_t any(uint32_t below) /* 0 .. below - 1 */
-{
-    state += 0x9e3779b97f4a7c15u;
-    uint64_t z = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (uint32_t)((z ^ (z >> 31)) >> 32) % below;
-}
-
-static bool one_in(uint32_t n)
-{
-    return any(n) == 0;
-}
 
 #define REQUIRE(cond, ...)                                                                         \
     do {                                                                                           \
@@ -1051,11 +1039,11 @@ static void check_the_end(void)
 
 static void run_seed(uint64_t s, enum fault kind)
 {
-    seed = state = s;
+    seed = chance = s;
     fault = kind;
     clock_ms = 1000;
     links_are_up = false;
-    state += (uint64_t)kind << 40;
+    chance += (uint64_t)kind << 40;
     for (int i = 0; i < NODES; i++)
         start_node(i);
     careful_only = one_in(2);

@@ -43,6 +43,8 @@ struct rpc *rpc_new(const struct rpc_config *c)
     r->id = wcp_str_dup(wcp_str(c->id));
     r->limits = c->limits;
     limits_fill(&r->limits);
+    /* Refused calls need numbers too, and so do calls out. */
+    assert(r->limits.open_calls <= (size_t)1 << (SLOT_BITS - 2));
     r->links = c->links;
     r->instance = c->instance;
     r->serves_anyone = c->serves_anyone;
@@ -248,6 +250,7 @@ void rpc_free(struct rpc *r)
         exchange_close(x);
         x->destroy(x);
     }
+    complaints_tell(r);
     timers_close(&r->timers);
     free(r->slots);
     free(r->served);
@@ -297,9 +300,10 @@ bool rpc_lost(struct rpc *r, int sub)
         return true;
     }
     const struct served *s = find_served(r, sub);
-    if (s)
-        wcp_log(WCP_ERROR, "invocations were dropped: this provider is too slow for its callers",
-                "function", s->func->name, NULL);
+    static const char what[] =
+        "invocations were dropped: this provider is too slow for its callers";
+    if (s && complain(r, what, WCP_ETOOBIG))
+        wcp_log(WCP_ERROR, what, "function", s->func->name, NULL);
     return s != NULL;
 }
 
