@@ -402,7 +402,7 @@ TEST(a_stream_parameter_arrives_in_any_slices)
     fixture_invoke(&f, API "upload", RC, test_unhex("05662e62696e00"));
     accepted();
     fixture_inbox(&f, rs_params, NULL, NO_DATA);
-    static const char *const bytes[] = {"03", "61", "62", "63", "05", "64", "656667", "6800"};
+    static const char *const bytes[] = {"83", "00", "61", "62", "63", "05", "64", "656667", "6800"};
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++)
         fixture_inbox(&f, rs_params_0, NULL, test_unhex(bytes[i]));
     fixture_expect(&f, RC ".results", "08");
