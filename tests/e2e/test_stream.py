@@ -2,13 +2,15 @@
 MIB=number."""
 
 import os
+import socket
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"  # freed is freed here
 import lattice as e2e
-from lattice import leb, text, wait_for
+from lattice import Reader, leb, text, wait_for
 
 MIB = int(os.environ.get("MIB", "1024"))
 CHUNK = bytes(i * 31 % 251 for i in range(256 << 10))
@@ -31,19 +33,12 @@ class Chunks:
     def add(self, data):
         self.rest += data
         while self.rest and not self.ended:
-            size = shift = at = 0
-            while True:
-                if at == len(self.rest):
-                    return
-                b = self.rest[at]
-                size |= (b & 0x7f) << shift
-                shift, at = shift + 7, at + 1
-                if b < 0x80:
-                    break
-            if len(self.rest) < at + size:
-                return
-            got, self.rest = self.rest[at:at + size], self.rest[at + size:]
-            self.ended = size == 0
+            r = Reader(self.rest)
+            try:
+                got = r.bytes()
+            except IndexError:
+                return  # the rest of the chunk has not come
+            self.rest, self.ended = self.rest[r.at:], not got
             while got:
                 place = self.count % len(CHUNK)
                 n = min(len(got), len(CHUNK) - place)
@@ -92,4 +87,53 @@ def a_stream_over_nats_takes_constant_memory():
     assert p.wait() == 0
 
 
-e2e.run([a_stream_over_nats_takes_constant_memory])
+def a_stream_over_a_socket_takes_constant_memory_however_slow_its_reader():
+    path = e2e.temporary_path("echo.sock")
+    p = e2e.start([e2e.BIN / "http-echo", "--listen", "unix:" + path], log=e2e.temporary_path("echo.log"))
+    wait_for("the socket", lambda: os.path.exists(path))
+    before = memory_kib(p.pid, "VmRSS")
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    s.settimeout(20)
+    body = leb(len(CHUNK)) + CHUNK
+    frame = leb(2) + leb(0) + leb(0) + leb(len(body)) + body
+    sent = [0]
+
+    def send():
+        s.sendall(b"\0" + text("wrpc:http/incoming-handler@0.1.0") + text("handle") + b"\0" + text(HEAD))
+        for _ in range(MIB << 20 >> 18):
+            s.sendall(frame)
+            sent[0] += len(CHUNK)
+        s.sendall(b"\2\0\0\1\0\2\0\1\2\1\0")  # the body's end; trailers: none
+        s.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    wait_for("the sender to be held up", lambda: sent[0] and (sent[0], time.sleep(0.5))[0] == sent[0])
+    held = sent[0]
+    file = s.makefile("rb", 1 << 20)
+
+    def number():
+        value = shift = 0
+        while (b := file.read(1)[0]) > 0x7f:
+            value |= (b & 0x7f) << shift
+            shift += 7
+        return value | b << shift
+
+    echoed = Chunks()
+    while not echoed.ended:
+        frame_path = [number() for _ in range(number())]
+        data = file.read(number())
+        if frame_path == [0, 0]:
+            echoed.add(data)
+    sender.join(20)
+    assert echoed.count == sent[0] == MIB << 20, (echoed.count, sent[0])
+    print(f"    held up after {held >> 10} KiB", flush=True)
+    assert held < 8 << 20
+    grew(p.pid, before)
+    p.terminate()
+    assert p.wait(5) == 0
+
+
+e2e.run([a_stream_over_nats_takes_constant_memory,
+         a_stream_over_a_socket_takes_constant_memory_however_slow_its_reader])
