@@ -175,7 +175,7 @@ check-trixie: ## make check in a Debian 13 chroot, cached
 	@tests/deps.sh mmdebstrap
 	@tests/trixie.sh
 
-bench: deps ## Calls per second, CPU and memory per call; PEER=executable compares
+bench: deps ## CPU, time and memory per call, as ratios to the floor; PEER=executable: to that
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/bench/run.py
 
