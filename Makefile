@@ -50,7 +50,7 @@ ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --jobs=$(shell nproc)
 endif
 
-all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp)) $(BUILD)/bin/bench ## Build every executable into build/bin
+all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp)) $(BUILD)/bin/bench $(BUILD)/bin/floor ## Build every executable into build/bin
 
 # --- the SDK ---
 $(LIB): $(SDK_SRC:%.c=$(OBJ)/%.o)
@@ -112,7 +112,7 @@ $(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapt
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) -lpthread -o $@
-$(BUILD)/bin/bench: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/*.c)) $(BUILD)/gen/tests/gen.a $(LIB)
+$(BUILD)/bin/bench $(BUILD)/bin/floor: $(BUILD)/bin/%: $(OBJ)/tests/bench/%.o $(BUILD)/gen/tests/gen.a $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
@@ -176,7 +176,7 @@ check-trixie: ## make check in a Debian 13 chroot, cached
 	@tests/deps.sh mmdebstrap
 	@tests/trixie.sh
 
-bench: deps ## Calls per second, CPU and memory per call; PEER=executable compares
+bench: deps ## CPU, time and memory per call, as ratios to the floor; PEER=executable: to that
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/bench/run.py
 
