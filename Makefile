@@ -224,8 +224,11 @@ valgrind: ## The core's unit tests under valgrind, with its leak check
 	@echo "valgrind: clean"
 
 PREFIX ?= /usr/local
-install: all ## Install executables, headers, interfaces and the library (PREFIX, DESTDIR)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/wcp $(DESTDIR)$(PREFIX)/share/wcp
+install: all ## Install executables, manual pages, headers, interfaces and the library (PREFIX, DESTDIR)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib include/wcp share/wcp share/man/man1)
+	rm -rf $(BUILD)/man && mkdir -p $(BUILD)/man
+	$(BUILD)/bin/wcp --man $(BUILD)/man
+	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install $(addprefix $(BUILD)/bin/,$(PROVIDERS) witc wcp) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib
 	install -m 644 sdk/include/wcp/*.h $(DESTDIR)$(PREFIX)/include/wcp
