@@ -3,6 +3,7 @@
 #define CLI_H
 
 #include "lattice/linkdef.h"
+#include <wcp/link.h>
 
 /* name, argument (NULL: none), may be repeated, what it means */
 #define CLI_OPTIONS(X)                                                                             \
@@ -26,7 +27,14 @@
     X(HOST_ID, "host-id", "ID", 0, "whose shutdown message it obeys (wcp)")                        \
     X(CONFIG, "config", "K=V", 1, "the provider's own configuration")                              \
     X(LINK, "link", "JSON", 1, "a link known from the start: JSON, or @FILE")                      \
-    X(LOG, "log", "LEVEL", 0, "error, warn, info, debug or trace (info)")
+    X(LOG, "log", "LEVEL", 0, "error, warn, info, debug or trace (info)")                          \
+    X(UNIX, "unix", "PATH", 0, "call over this Unix socket, without NATS")                         \
+    X(TCP, "tcp", "HOST:PORT", 0, "call over this TCP port, without NATS")                         \
+    X(WIT, "wit", "PATH", 0, "a .wit file, a package's folder, or a folder of those (WCP_WIT)")    \
+    X(OUT, "out", "[STREAM=]FILE", 1, "where a stream of the result goes; STREAM as in 0.1")       \
+    X(TEXT, "text", NULL, 0, "print a list<u8> as a string, with \\xNN for what is no text")       \
+    X(CODEC, "codec", "FORMS", 0, "for old peers: cut-signed, padded-flags")                       \
+    X(RAW, "raw", NULL, 0, "bytes themselves instead of hexadecimal digits")
 
 enum opt {
 #define X(id, name, arg, repeat, help) OPT_##id,
@@ -41,7 +49,8 @@ struct options {
     size_t operand_count;
     struct config source_config, target_config, config;
     struct strings source_names, target_names; /* named configs: resolved by hosts */
-    struct strings links;
+    struct strings links, outs;
+    struct wcp_codec codec;
     uint32_t timeout_ms, wait_ms;
 };
 
@@ -95,5 +104,8 @@ int cmd_link_del(const struct options *o, struct wcp_err *err);
 int cmd_link_move(const struct options *o, struct wcp_err *err);
 int cmd_health(const struct options *o, struct wcp_err *err);
 int cmd_host_data(const struct options *o, struct wcp_err *err);
+int cmd_call(const struct options *o, struct wcp_err *err);
+int cmd_encode(const struct options *o, struct wcp_err *err);
+int cmd_decode(const struct options *o, struct wcp_err *err);
 
 #endif
