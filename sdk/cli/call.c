@@ -9,7 +9,8 @@ enum {
     EXIT_ERR = 1,       /* the function's own error */
     EXIT_NO_ANSWER = 3, /* or not all of it */
     NAMES_MAX = 512,    /* bytes of an interface and function: they are part of a subject */
-    LET_GO_MS = 250,    /* for telling the peer that we have gone away */
+    TURN_MS = 1000,
+    LET_GO_MS = 250, /* for telling the peer that we have gone away */
 };
 
 struct call {
@@ -157,8 +158,11 @@ static int make_call(struct call *c, struct wcp_err *err)
     if (rc)
         return rc;
     streams_begin(c->streams);
-    while (!c->status && !c->interrupted && !streams_done(c->streams))
-        session_turn(c->session, 1000);
+    while (!c->status && !c->interrupted && !streams_done(c->streams)) {
+        session_turn(c->session, TURN_MS);
+        if (c->link.target_id.len)
+            streams_flush(c->streams, TURN_MS);
+    }
     if (c->outgoing)
         wcp_cancel(c->outgoing);
     c->outgoing = NULL;

@@ -364,23 +364,27 @@ static void print_line(struct streams *s, const struct wcp_type *t, const void *
     start_new(s);
 }
 
+/* What a line with one of k's values begins with. */
+static const char *prefix_of(const struct sink *k, char out[PATH_TEXT + 4])
+{
+    char path[PATH_TEXT];
+    path_text(&k->path, path);
+    (void)snprintf(out, PATH_TEXT + 4, "@%s: ", path);
+    return k->prefix ? out : "";
+}
+
 static void on_data(void *ctx, const void *items, size_t n)
 {
     struct sink *k = ctx;
     struct streams *s = k->s;
     const struct wcp_type *elem = k->t->elem;
-    char prefix[PATH_TEXT + 4] = "", path[PATH_TEXT];
-    path_text(&k->path, path);
-    if (k->prefix)
-        (void)snprintf(prefix, sizeof prefix, "@%s: ", path);
+    char room[PATH_TEXT + 4];
+    const char *prefix = prefix_of(k, room);
     if (k->raw) {
         (void)output_write(k->to, items, n);
     } else if (is_bytes(k->t)) { /* a piece is a line */
         const struct list_layout l = {items, n};
         print_line(s, &wcp_list_u8, &l, &k->path, prefix, k->to);
-    } else if (!elem) {
-        (void)output_write(k->to, prefix, strlen(prefix));
-        (void)output_write(k->to, "()\n", 3);
     } else {
         for (size_t i = 0; i < n; i++) {
             const char *item = (const char *)items + i * elem->size;
@@ -401,10 +405,15 @@ static void on_data(void *ctx, const void *items, size_t n)
 static void on_end(void *ctx, int status)
 {
     struct sink *k = ctx;
-    char path[PATH_TEXT];
+    char path[PATH_TEXT], room[PATH_TEXT + 4];
     struct wcp_err err = {0};
     k->in = NULL;
     path_text(&k->path, path);
+    if (status == 0 && k->t->kind == WCP_FUTURE && !k->t->elem) { /* that is all it says */
+        const char *prefix = prefix_of(k, room);
+        (void)output_write(k->to, prefix, strlen(prefix));
+        (void)output_write(k->to, "()\n", 3); /* streams_done asks output_waits */
+    }
     if (status) {
         (void)wcp_fail(&err, status, "the %s @%s of the result broke off: %s%s",
                        k->t->kind == WCP_STREAM ? "stream" : "future", path, wcp_strerror(status),
@@ -435,6 +444,15 @@ void streams_result(struct streams *s, const void *value)
 }
 
 /* --- the end --- */
+
+void streams_flush(struct streams *s, int ms)
+{
+    output_flush(s->out, ms);
+    output_flush(s->err, ms);
+    for (struct destination *d = s->destinations; d; d = d->next)
+        if (d->to)
+            output_flush(d->to, ms);
+}
 
 bool streams_done(const struct streams *s)
 {

@@ -19,6 +19,9 @@ int streams_read(void *ctx, const struct wcp_type *t, const struct wave_async *a
 void streams_begin(struct streams *s);
 /* Prints the result, and starts reading the streams in it. From the call's done function. */
 void streams_result(struct streams *s, const void *value);
+/* Waits, outside of the loop, for what has to be written, at most for ms. NATS has no way to slow
+ * down a sender but not to read from the socket. */
+void streams_flush(struct streams *s, int ms);
 /* Is the call's work done? For a result that is an error, what still goes into the call is
  * not waited for. */
 bool streams_done(const struct streams *s);
