@@ -124,9 +124,9 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
 
-def nats_server(jetstream=False):
+def nats_server(jetstream=False, address="127.0.0.1"):
     port = free_port()
-    args = ["nats-server", "-a", "127.0.0.1", "-p", str(port)]
+    args = ["nats-server", "-a", address, "-p", str(port)]
     if jetstream:
         args += ["-js", "-sd", tempfile.mkdtemp(dir=FOLDER)]
     return Server(args, port)
