@@ -109,8 +109,8 @@ def make_images():
 
 def enclosed(k8slab, archive):
     """Runs check.py in the namespaces; its exit code."""
-    environment = dict(os.environ, TMPDIR=str(FOLDER), K8SLAB=k8slab, CGROUP=CGROUP, IMAGES=str(archive),
-                       PAUSE=IMAGES["PAUSE"], PYTHONDONTWRITEBYTECODE="1")
+    environment = dict(os.environ, TMPDIR=str(FOLDER), K8SLAB=k8slab, CGROUP=CGROUP, ARCHIVE=str(archive),
+                       PYTHONDONTWRITEBYTECODE="1", **IMAGES)
     outer = start([*ENCLOSED, "sh", "-c", PRELUDE, "sh", sys.executable, HERE / "check.py", *sys.argv[1:]],
                   env=environment, stdout=None, stderr=None, **APART)
     try:
