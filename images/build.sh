@@ -49,7 +49,7 @@ for package in $(printf '%s\n' $packages | sed -n 's/:.*//; /^[a-z0-9]/p' | sort
     dpkg -s "$package" >"$root/var/lib/dpkg/status.d/$package"
 done
 
-revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+revision=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 set -- title=keyvalue-redis "description=wasmCloud capability provider: wasi:keyvalue in Redis" \
     licenses=Apache-2.0 "version=$("$exe" --version | cut -d' ' -f2)" "revision=$revision" \
@@ -59,5 +59,5 @@ for pair in "$@"; do
     set -- "$@" --label "org.opencontainers.image.$pair" --annotation "org.opencontainers.image.$pair"
     shift
 done
-podman build --quiet --timestamp "$epoch" "$@" --tag "$name" --file images/Containerfile "$context" >/dev/null
+podman build --quiet --identity-label=false --timestamp "$epoch" "$@" --tag "$name" --file images/Containerfile "$context" >/dev/null
 echo "$name"

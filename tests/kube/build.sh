@@ -15,22 +15,23 @@ key=$(sha256sum go.mod go.sum main.go | sha256sum | cut -c1-16)
 exe=$cache/$key/k8slab
 
 if [ ! -x "$exe" ]; then
-    [ "${1-}" != --check ] || exit 1
     skip() {
         echo "kube: skipped: $1" >&2
         exit 3
     }
     command -v go >/dev/null || skip "go is missing, 1.$MIN_GO or later is needed (https://go.dev/dl)"
-    minor=$(go env GOVERSION | cut -d. -f2)
-    [ "$minor" -ge $MIN_GO ] || skip "$(go env GOVERSION) is too old, 1.$MIN_GO is needed (https://go.dev/dl)"
+    version=$(go env GOVERSION)
+    [ "$(echo "$version" | cut -d. -f2)" -ge $MIN_GO ] || skip "$version is too old, 1.$MIN_GO is needed (https://go.dev/dl)"
+    [ "${1-}" != --check ] || exit 1
 
     echo "kube: building Kubernetes in $cache (about 10 minutes on 2 cores the first time)" >&2
     mkdir -p "$cache/$key"
-    # Unset, the version is v0.0.0, and the API server takes it for older than what is stored.
-    version=$(sed -n 's/.* k8s.io\/kubernetes v//p; s/^\tk8s.io\/kubernetes v//p' go.mod)
+    # The parts compare their versions with each other's, and without this all are 0.0.
+    release=$(sed -n 's/^[[:space:]]*k8s.io\/kubernetes v//p' go.mod)
+    minor=${release#*.}
     at=k8s.io/component-base/version
-    CGO_ENABLED=0 nice go build -p 2 -trimpath -o "$exe.new" -ldflags "-s -w -X $at.gitVersion=v$version \
-        -X $at.gitMajor=${version%%.*} -X $at.gitMinor=$(echo "$version" | cut -d. -f2)" .
-    mv "$exe.new" "$exe"
+    CGO_ENABLED=0 nice go build -p 2 -trimpath -o "$exe.$$" -ldflags "-s -w -X $at.gitVersion=v$release \
+        -X $at.gitMajor=${release%%.*} -X $at.gitMinor=${minor%%.*}" .
+    mv "$exe.$$" "$exe"
 fi
 echo "$exe"

@@ -2,7 +2,7 @@
 """run.py: make kube: check.py in namespaces of its own, where the kubelet and its pods are, too.
 
     run.py            builds what is missing, runs the checks, leaves nothing behind
-    run.py --check    says only whether it could: 0 yes, 1 yes, but Kubernetes has to be built first
+    run.py --check    says only whether it could: 0 yes, 1 yes, but Kubernetes has to be built first, 3 no
 
 Exit codes: 0 all passed, 1 not, 3 this machine lacks something, which is named. BIN is the folder with the
 executables (default build/bin).
