@@ -97,13 +97,16 @@ def make_images():
             sys.exit(f"kube: {words[0]}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
 
-    run("cc", "-Os", "-static", "-s", "-o", FOLDER / "pause", HERE / "pause.c")
-    run("podman", "import", "--change", 'ENTRYPOINT ["/pause"]', "-", IMAGES["PAUSE"],
-        input=run("tar", "-C", FOLDER, "-c", "pause"))
-    run(ROOT / "images/build.sh", BIN / "keyvalue-redis", IMAGES["PROVIDER"])
     archive = FOLDER / "images.tar"
-    run("podman", "save", "--quiet", "--format", "docker-archive", "--multi-image-archive", "--output", archive, *IMAGES.values())
-    run("podman", "rmi", *IMAGES.values())
+    run("cc", "-Os", "-static", "-s", "-o", FOLDER / "pause", HERE / "pause.c")
+    try:
+        run("podman", "import", "--change", 'ENTRYPOINT ["/pause"]', "-", IMAGES["PAUSE"],
+            input=run("tar", "-C", FOLDER, "-c", "pause"))
+        run(ROOT / "images/build.sh", BIN / "keyvalue-redis", IMAGES["PROVIDER"])
+        run("podman", "save", "--quiet", "--format", "docker-archive", "--multi-image-archive", "--output", archive,
+            *IMAGES.values())
+    finally:
+        subprocess.run(["podman", "rmi", *IMAGES.values()], capture_output=True)  # not all, when it was interrupted
     return archive
 
 
