@@ -2,7 +2,6 @@
 
 NATS and Redis run beside the cluster, on the node's address. The link is in the lattice's bucket, as a host leaves it.
 """
-import base64
 import json
 import os
 import secrets
@@ -260,16 +259,20 @@ def certificates():
 def main():
     global node
     began = time.monotonic()
-    node = Node(os.environ["K8SLAB"], os.environ["ARCHIVE"], os.environ["PAUSE"], os.environ["CGROUP"])
-    print(f"the node is ready after {time.monotonic() - began:.0f} s", flush=True)
-    run_tests([deployed, answers_from_outside, enclosed, logs, killed, rolled, memory, stopped, certificates])
-
-
-try:
-    main()
-except BaseException as error:
-    if not isinstance(error, SystemExit) or error.code:
+    try:
+        node = Node(os.environ["K8SLAB"], os.environ["ARCHIVE"], os.environ["PAUSE"], os.environ["CGROUP"])
+    except (OSError, RuntimeError) as error:
         keep_folder()
-        if node:
+        print(f"FAILED the node: {error}\n0 passed, 1 failed", flush=True)
+        sys.exit(1)
+    print(f"the node is ready after {time.monotonic() - began:.0f} s", flush=True)
+    try:
+        run_tests([deployed, answers_from_outside, enclosed, logs, killed, rolled, memory, stopped, certificates])
+    except SystemExit as end:
+        if end.code:
+            keep_folder()
             write("pods.log", node.kubectl("describe", "pods") + node.kubectl("logs", "--selector", f"app={ID}"))
-    raise
+        raise
+
+
+main()

@@ -23,6 +23,7 @@ CGROUP = f"/outrigger-kube-{os.getpid()}"
 IMAGES = {"PROVIDER": "localhost/outrigger/keyvalue-redis:kube", "PAUSE": "localhost/outrigger/pause:kube"}
 # Whoever kills the first process in there ends all of them, and with them their mounts, links and rules.
 ENCLOSED = ["unshare", "--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"]
+TRIAL = "! command -v ip >/dev/null || { ip link add pods type bridge && ip link add v0 type veth peer name v1; }"
 PRELUDE = """set -e
 ip link set lo up
 for folder in run var/lib var/log; do mount -t tmpfs tmpfs /$folder; done
@@ -70,9 +71,9 @@ def look_round():
         skip("it needs root: sudo make kube")
     if not hierarchies():
         skip("no cgroups are mounted below /sys/fs/cgroup; in a container: run it with --privileged")
-    tried = subprocess.run([*ENCLOSED, "true"], capture_output=True, text=True)
+    tried = subprocess.run([*ENCLOSED, "sh", "-c", TRIAL], capture_output=True, text=True)
     if tried.returncode:
-        skip(f"no namespaces can be made ({tried.stderr.strip()}); in a container: run it with --privileged")
+        skip(f"no namespaces or network can be made ({tried.stderr.strip()}); in a container: run it with --privileged")
     try:
         make_cgroups()
     except OSError as error:
