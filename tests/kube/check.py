@@ -5,6 +5,7 @@ NATS and Redis run beside the cluster, on the node's address. The link is in the
 import json
 import os
 import secrets
+import subprocess
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from nats import NatsError, NoResponders
 from node import ADDRESS, Node, run, write
 from processes import BIN, FOLDER, ROOT, keep_folder, nats_server, redis_server, wait_for
 
-ID, LATTICE, SOURCE = "kv-redis", "pods", "comp"  # the first two as provider.yaml has them
+ID, LATTICE, SOURCE = "kv-redis", "pods", "wcp"  # the first two as provider.yaml has them
 STORE = "wrpc:keyvalue/store@0.2.0-draft"
 MEMORY_MAX = 32 << 20  # as provider.yaml has it
 PASSWORD = secrets.token_hex(8)
@@ -97,6 +98,13 @@ def log_lines(log):
 
 # --- calls ---
 
+def wcp_call(function, *values):
+    """As a person calls: exit status, and what it printed."""
+    done = subprocess.run([BIN / "wcp", "call", ID, function, *values, "--text", "--nats", f"nats://127.0.0.1:{nats.port}",
+                           "--lattice", LATTICE, "--wit", ROOT / "sdk/interfaces"], capture_output=True, text=True, timeout=60)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
 def call(function, params, ok, timeout=5):
     """With the tests' own client, for many calls. ok is the value expected."""
     found = lattice.call(ID, STORE, function, text("") + params, SOURCE, timeout=timeout)
@@ -154,7 +162,13 @@ def deployed():
 
 
 def answers_from_outside():
-    until("a call", lambda: call("get", text(""), b"\0"))
+    set_fruit = "wrpc:keyvalue/store.set", '""', '"fruit"', '"quince"'
+    until("a call", lambda: expect("set", wcp_call(*set_fruit), (0, "ok")))
+    expect("get", wcp_call("wrpc:keyvalue/store.get", '""', '"fruit"'), (0, 'ok(some("quince"))'))
+    expect("get of nothing", wcp_call("wrpc:keyvalue/store.get", '""', '"stone"'), (0, "ok(none)"))
+    expect("increment of a word", wcp_call("wrpc:keyvalue/atomics.increment", '""', '"fruit"', "1")[0], 1)
+    stored = run("redis-cli", "-p", str(redis.port), "-n", "1", "get", "fruit", env=dict(os.environ, REDISCLI_AUTH=PASSWORD))
+    expect("in Redis", stored.strip(), "quince")
 
 
 def enclosed():
@@ -227,8 +241,8 @@ def stopped():
     expect("exit code", end["exitCode"], 0)  # killed at the end of its grace period, it would be 137
     if not [line for line in log_lines(log()) if line["msg"] == "told to end"]:
         raise AssertionError("the log does not say that it was told to end")
-    if not callers.refused:
-        raise AssertionError("calls after the end are still answered")
+    status, why = wcp_call("wrpc:keyvalue/store.get", '""', '"fruit"')
+    expect("a call after the end", (status, "nobody serves" in why), (3, True))
     node.kubectl("patch", "pod", name, "--patch", '{"metadata": {"finalizers": null}}')
     until("no pod", lambda: expect("pods", node.get("pods")["items"], []))
 
