@@ -275,7 +275,7 @@ def main():
     began = time.monotonic()
     try:
         node = Node(os.environ["K8SLAB"], os.environ["ARCHIVE"], os.environ["PAUSE"], os.environ["CGROUP"])
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         keep_folder()
         print(f"FAILED the node: {error}\n0 passed, 1 failed", flush=True)
         sys.exit(1)

@@ -95,8 +95,8 @@ class Node:
         cni = temporary_path("cni")
         os.mkdir(cni)
         write("cni/pods.conflist", CNI)
-        self.containerd = start(["containerd", "--config", write("containerd.toml", CONTAINERD_TOML.format(
-            pause=pause, cni=cni))], log=temporary_path("containerd.log"), **APART)
+        config = write("containerd.toml", CONTAINERD_TOML.format(pause=pause, cni=cni))
+        start(["containerd", "--config", config], log=temporary_path("containerd.log"), **APART)
         wait_for(f"containerd; see {FOLDER}/containerd.log", lambda: os.path.exists(CONTAINERD), READY_S)
         run("ctr", "--namespace", "k8s.io", "images", "import", images)
 

@@ -39,7 +39,8 @@ def skip(why):
 def hierarchies():
     """Where cgroups are mounted: one place, or with version 1 one for each controller and perhaps one of version 2."""
     with open("/proc/mounts", encoding="utf-8") as f:
-        return [line.split()[1] for line in f if line.split()[2] in ("cgroup", "cgroup2")]
+        mounts = [line.split() for line in f]
+    return [path for _, path, kind, *_ in mounts if kind in ("cgroup", "cgroup2") and path.startswith("/sys/fs/cgroup")]
 
 
 def make_cgroups():
@@ -115,8 +116,8 @@ def enclosed(k8slab, archive):
     """Runs check.py in the namespaces; its exit code."""
     environment = dict(os.environ, TMPDIR=str(FOLDER), K8SLAB=k8slab, CGROUP=CGROUP, ARCHIVE=str(archive),
                        PYTHONDONTWRITEBYTECODE="1", **IMAGES)
-    outer = start([*ENCLOSED, "sh", "-c", PRELUDE, "sh", sys.executable, HERE / "check.py", *sys.argv[1:]],
-                  env=environment, stdout=None, stderr=None, **APART)
+    outer = start([*ENCLOSED, "sh", "-c", PRELUDE, "sh", sys.executable, HERE / "check.py"], env=environment,
+                  stdout=None, stderr=None, **APART)
     try:
         return outer.wait()
     finally:
@@ -135,8 +136,8 @@ def main():
         return 0
     k8slab = build()
     archive = make_images()
-    make_cgroups()
     try:
+        make_cgroups()
         status = enclosed(k8slab, archive)
     finally:
         remove_cgroups()
