@@ -146,7 +146,7 @@ tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 # --- what people run ---
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1
 
-.PHONY: help deps demo check check-run check-release soak check-host check-layers check-trixie bench peers images lint fmt fuzz valgrind install clean
+.PHONY: help deps demo check check-run check-release soak check-host check-layers check-trixie bench kube peers images lint fmt fuzz valgrind install clean
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
@@ -174,6 +174,11 @@ check-host: ## The chain on a real wasmCloud 1.9 host; CHECK_HOST="--requests N 
 	@tests/deps.sh podman runc redis-tools
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/host/check.py $(CHECK_HOST)
+
+kube: ## keyvalue-redis as a pod of a real kubelet; as root
+	@tests/deps.sh podman runc containerd containernetworking-plugins iproute2
+	+@$(MAKE) --no-print-directory all
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/kube/run.py
 
 check-layers: ## Prove that includes point one way only
 	@tests/layers.sh
