@@ -4,9 +4,9 @@
 
 #include "wit/types.h"
 
-/* Reads the package in the .wit files of dir, the packages in dir/deps/, and of the folders in each
- * of includes those that are referred to. w->packages is then the package of dir, resolved. Ends by
- * wit_fail: call it inside wit_try. */
+/* Reads the package in the .wit files of dir and the packages in dir/deps/, or the one file that
+ * dir is, and of the folders in each of includes those packages that are referred to. w->packages
+ * is then the package of dir, resolved. Ends by wit_fail: call it inside wit_try. */
 void wit_load(struct wit *w, const char *dir, const char *const *includes, size_t count);
 
 /* The same of one text, for a package that refers to no other; with the wit_try. */

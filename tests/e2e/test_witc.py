@@ -81,8 +81,8 @@ def test_errors(tmp):
 def test_command_line(tmp):
     run = witc("--help")
     check("--help", run.returncode == 0 and run.stdout.startswith("usage: witc ") and not run.stderr, run)
-    for words, why in (((), "WITDIR is missing"), (("w",), "-o OUTDIR is missing"), (("-x",), "unknown option -x"),
-                       (("-o",), "a folder must follow -o"), (("-o", "o", "a", "b"), "more than one WITDIR: b")):
+    for words, why in (((), "WIT is missing"), (("w",), "-o OUTDIR or --json is missing"), (("-x",), "unknown option -x"),
+                       (("-o",), "a folder must follow -o"), (("-o", "o", "a", "b"), "more than one WIT: b")):
         run = witc(*words)
         check(f"witc {' '.join(words)}", run.returncode == 2 and run.stderr.startswith(f"witc: error: {why}\n"), run)
     run = witc("-o", tmp + "/none", tmp + "/nowhere")
