@@ -70,8 +70,6 @@ const char *emit_prototype_case(struct emit *e, struct unit *u, const struct dec
 const char *emit_prototype_call(struct emit *e, struct unit *u, const struct wit_func *f);
 /* The id of the interface, or of the world whose functions it holds. */
 const char *emit_id(struct emit *e, const struct wit_interface *i);
-/* What it is called on the wire; "" for functions directly in a world. */
-const char *emit_wire_id(struct emit *e, const struct wit_interface *i);
 #define emit_fmt(e, ...) (wcp_fmt(&(e)->w->arena, __VA_ARGS__).ptr)
 
 /* --- output --- */

@@ -201,7 +201,7 @@ static const char *result_ref(struct emit *e, struct unit *u, const struct wit_f
                        : emit_table(e, u, f->result);
 }
 
-static void interface(struct emit *e, struct unit *u, const char *id, struct wcp_buf *out)
+static void interface(struct emit *e, struct unit *u, struct wcp_buf *out)
 {
     const struct wit_interface *i = u->i;
     size_t count = 0;
@@ -224,8 +224,9 @@ static void interface(struct emit *e, struct unit *u, const char *id, struct wcp
     }
     emit_line(out,
               "const struct wcp_interface %s_interface = {.name = \"%s\", .funcs = funcs, "
-              ".count = %zu%s};",
-              i->c_name, id, count, i->exported ? ", .handlers = offsets" : "");
+              ".count = %zu%s%s};",
+              i->c_name, emit_id(e, i), count, i->exported ? ", .handlers = offsets" : "",
+              i->is_world && !e->world_id ? ", .in_world = true" : "");
 }
 
 void emit_source(struct emit *e, struct unit *u, struct wcp_buf *out)
@@ -260,5 +261,5 @@ void emit_source(struct emit *e, struct unit *u, struct wcp_buf *out)
         if (i->imported)
             called(e, u, number, f, out);
     }
-    interface(e, u, emit_wire_id(e, i), out);
+    interface(e, u, out);
 }

@@ -375,11 +375,6 @@ const char *emit_id(struct emit *e, const struct wit_interface *i)
     return wit_interface_id(e->w, i->types_in ? i->types_in : i).ptr;
 }
 
-const char *emit_wire_id(struct emit *e, const struct wit_interface *i)
-{
-    return i->is_world && !e->world_id ? "" : emit_id(e, i);
-}
-
 /* --- C types --- */
 
 /* The decl of what emit_strip left: of its owner if it has a name, else of u. */

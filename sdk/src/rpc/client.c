@@ -330,8 +330,9 @@ struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
     timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
 
     char subject[SUBJECT_MAX], rc[INBOX_SUBJECT_MAX];
-    int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s.%s", r->lattice,
-                     WCP_ARG(peer_id(l)), iface->name, f->name);
+    const char *instance = rpc_instance(iface);
+    int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s%s%s", r->lattice,
+                     WCP_ARG(peer_id(l)), instance, *instance ? "." : "", f->name);
     assert(n > 0 && (size_t)n < sizeof subject); /* ids are bounded where links are read */
     inbox_subject(r, &x->entry, rc);
     const struct wcp_header headers[] = {
