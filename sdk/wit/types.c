@@ -251,7 +251,7 @@ void wit_print_func(const struct wit_func *f, struct wcp_buf *out)
         wcp_buf_fmt(out, "%s", i->next ? ", " : "");
     }
     wcp_buf_put(out, ")", 1);
-    if (f->result && f->kind != WIT_CONSTRUCTOR) {
+    if (f->result && !(f->kind == WIT_CONSTRUCTOR && f->result->kind == WIT_NAME)) {
         wcp_buf_put(out, " -> ", 4);
         wit_print_type(f->result, out);
     }
