@@ -139,7 +139,7 @@ tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 # --- what people run ---
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1
 
-.PHONY: help deps demo check check-run check-release soak check-host check-layers check-trixie bench peers images lint fmt fuzz valgrind install clean
+.PHONY: help deps demo check check-run check-release soak check-host check-wit check-layers check-trixie bench peers images lint fmt fuzz valgrind install clean
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
@@ -167,6 +167,11 @@ check-host: ## The chain on a real wasmCloud 1.9 host; CHECK_HOST="--requests N 
 	@tests/deps.sh podman runc redis-tools
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/host/check.py $(CHECK_HOST)
+
+check-wit: ## witc against wasm-tools, on the WIT of published crates; CHECK_WIT="WORDS"
+	@tests/deps.sh clang-14
+	+@$(MAKE) --no-print-directory $(WITC)
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/wit/check.py $(CHECK_WIT)
 
 check-layers: ## Prove that includes point one way only
 	@tests/layers.sh

@@ -79,8 +79,11 @@ static void use_types(struct parser *p, const struct wit_gate *gate)
         parse_define(p, t);
         count++;
     } while (parse_accept(p, ','));
-    if (!count)
-        add_use(p, from);
+    if (!count) {
+        struct wit_rename *r = add_use(p, from);
+        r->next = p->scope->empty_uses;
+        p->scope->empty_uses = r;
+    }
     parse_expect(p, '}');
     parse_expect(p, ';');
 }

@@ -112,9 +112,9 @@ static struct wit_type *find_type(struct wit *w, const struct wit_interface *i, 
 /* The uses outside of interfaces, which may be of a world of the package; those of no types. */
 static void check_other_uses(struct wit *w)
 {
-    for (const struct wit_rename *r = w->uses; r; r = r->next_use)
+    for (struct wit_rename *r = w->uses; r; r = r->next_use)
         if (!r->as.len)
-            find_interface(w, r->path);
+            r->interface = find_interface(w, r->path);
         else if (r->path->ns.len || !wit_name_get(w, &r->path->scope->worlds, r->path->name))
             find_interface_at(w, r->path, r->path->pos);
 }
@@ -144,6 +144,19 @@ static void bind_names(struct wit *w)
     }
 }
 
+static void check_uses(struct wit *w, struct wit_interface *i, unsigned level);
+
+static void check_use(struct wit *w, struct wit_interface *i, struct wit_interface *from,
+                      struct wit_pos pos, unsigned level)
+{
+    if (from->checking)
+        wit_fail(w, pos, "interface '%.*s' would use itself through '%.*s'", WCP_ARG(i->name),
+                 WCP_ARG(from->name));
+    check_uses(w, from, level + 1);
+    if (from->depth > i->depth)
+        i->depth = from->depth;
+}
+
 /* Interfaces that use each other's types must do so in one direction. */
 static void check_uses(struct wit *w, struct wit_interface *i, unsigned level)
 {
@@ -152,19 +165,11 @@ static void check_uses(struct wit *w, struct wit_interface *i, unsigned level)
     if (level > WIT_MAX_DEPTH)
         wit_fail(w, i->pos, "interfaces use each other more than %d deep", WIT_MAX_DEPTH);
     i->checking = true;
-    for (const struct wit_type *t = i->types; t; t = t->next) {
-        if (t->kind != WIT_USE)
-            continue;
-        if (!t->elem)
-            continue;
-        struct wit_interface *from = t->elem->owner;
-        if (from->checking)
-            wit_fail(w, t->pos, "interface '%.*s' would use itself through '%.*s'",
-                     WCP_ARG(i->name), WCP_ARG(from->name));
-        check_uses(w, from, level + 1);
-        if (from->depth > i->depth)
-            i->depth = from->depth;
-    }
+    for (const struct wit_type *t = i->types; t; t = t->next)
+        if (t->kind == WIT_USE && t->elem)
+            check_use(w, i, t->elem->owner, t->pos, level);
+    for (const struct wit_rename *r = i->empty_uses; r; r = r->next)
+        check_use(w, i, r->interface, r->pos, level);
     i->checking = false;
     if (++i->depth > WIT_MAX_DEPTH)
         wit_fail(w, i->pos, "interfaces use each other more than %d deep", WIT_MAX_DEPTH);

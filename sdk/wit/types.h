@@ -138,8 +138,9 @@ struct wit_rename { /* "use path as name;", and "a as b" of an include */
     struct wit_rename *next, *next_use;
     struct wcp_str name, as;
     struct wit_pos pos;
-    struct wit_path *path; /* of a use */
-    bool found;            /* in the included world */
+    struct wit_path *path;           /* of a use */
+    struct wit_interface *interface; /* of a use of no types */
+    bool found;                      /* in the included world */
 };
 
 struct wit_interface {
@@ -154,7 +155,8 @@ struct wit_interface {
     struct wit_interface *clone_of; /* the inline interface of an included world */
     struct wit_type *types, **types_end;
     struct wit_func *funcs, **funcs_end;
-    unsigned depth; /* of uses */
+    struct wit_rename *empty_uses; /* use path.{}; */
+    unsigned depth;                /* of uses */
     bool checking;
     size_t number; /* filled in by json.c: its place in the list of interfaces */
     /* Filled in by witc. */

@@ -2,12 +2,13 @@
 """check.py: witc against the published WIT parser (wasm-tools): over the WIT of published crates, of that parser's own tests and of
 this repository, both resolve the same packages, functions and types, or both refuse; and the C that witc makes of it compiles.
 
-check.py [WORDS...] takes only the crates whose name holds one of the words ("here": this repository).
+check.py [WORDS...] takes only the crates whose name holds one of the words ("here": this repository). SEED is of the mutations.
 """
 import glob
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -42,9 +43,12 @@ CRATES = [
     ("wit-component", "0.263.0", False),
     ("wit-parser", "0.263.0", True),
 ]
-# Where the two differ, and are meant to: wRPC's own peers are built with parsers that took the first two.
+MUTATIONS = 1000
+# Where the two differ, and are meant to: wRPC's own peers are built with parsers that took empty records and more flags; witc has bounds;
+# and a version that ends in - or + is none.
 ONLY_WITC = re.compile(r"empty record|cannot have more than 32 flags")
-ONLY_WASM_TOOLS = re.compile(r"packages in binary form are not read|deeper than 100|more than 100 deep|more than 65535 members")
+ONLY_WASM_TOOLS = re.compile(r"packages in binary form are not read|deeper than 100|more than 100 deep|more than 65535 members"
+                             r"|expected a version like .*\n.*[0-9a-z][-+][^0-9a-z-]")
 # What has no C form.
 NO_C = re.compile(r"no encoding in wRPC|wRPC has no name for|the package has no interface to generate")
 
@@ -122,6 +126,31 @@ def compare_all(name, tool, paths, at_least):
     check(f"{name}: there is something to compare", count["accepted"] >= at_least, count)
 
 
+TOKEN = re.compile(r'//[^\n]*|\s+|[\w%-]+|"[^"]*"|.', re.DOTALL)
+
+
+def mutated(text, rnd):
+    """The text with one word, sometimes two, replaced by another of its words, left out or doubled."""
+    tokens = TOKEN.findall(text)
+    words = [k for k, t in enumerate(tokens) if re.match(r"[\w%]", t)]
+    for _ in range(rnd.choice((1, 1, 2)) if words else 0):
+        k = rnd.choice(words)
+        tokens[k] = rnd.choice((tokens[rnd.choice(words)],) * 6 + ("", f"{tokens[k]} {tokens[k]}"))
+    return "".join(tokens)
+
+
+def mutations(tool, tmp, files, seed):
+    """Texts that are nearly right."""
+    rnd = random.Random(seed)
+    texts = [t for t in (open(f).read() for f in files) if len(t) < 4000]
+    paths = []
+    for k in range(MUTATIONS):
+        paths.append(os.path.join(tmp, f"mutated-{seed}-{k}.wit"))
+        with open(paths[-1], "w") as f:
+            f.write(mutated(rnd.choice(texts), rnd))
+    compare_all(f"{MUTATIONS} mutations of wit-parser's texts, seed {seed}", tool, paths, MUTATIONS // 20)
+
+
 compiled = set()
 
 
@@ -129,23 +158,23 @@ def hash_of(folder, files):
     return hashlib.sha256(b"\0".join(open(os.path.join(folder, f), "rb").read() for f in files)).digest()
 
 
-def compile_all(name, tmp, paths):
+def compile_all(name, tmp, top, paths):
     """C for each package that is accepted; what is the same as before is not compiled again."""
     for k, path in enumerate(paths):
+        label = f"{name}: {os.path.relpath(path, top)}"
         out = os.path.join(tmp, f"{name}-{k}")
         if output(WITC, "--json", path).returncode:
             continue
         run = output(WITC, "-o", out, path)
         if run.returncode:
-            check(f"{name}: no C for {path}", NO_C.search(run.stderr), run.stderr)
+            check(f"{label}: no C for it", NO_C.search(run.stderr), run.stderr)
             continue
         headers = sorted(f for f in os.listdir(out) if f.endswith(".h"))
         all_headers = hash_of(out, headers)
         if all_headers in compiled:
             continue
         done = {f[:-2] + ".c" for f in headers if hash_of(out, [f, f[:-2] + ".c"]) in compiled}
-        compile_c(f"{name}: {os.path.relpath(path, os.path.dirname(tmp))}" if name == "here" else f"{name}: {path.split(name, 1)[1]}",
-                  out, levels=["-O2"], skip=done)
+        compile_c(label, out, levels=["-O2"], skip=done)
         compiled.update([all_headers, *(hash_of(out, [f, f[:-2] + ".c"]) for f in headers)])
         shutil.rmtree(out)
 
@@ -158,7 +187,7 @@ def main(words):
     if wanted("here"):
         paths = list(repository(tmp))
         compare_all("here", tool, paths, 2)
-        compile_all("here", tmp, paths)
+        compile_all("here", tmp, tmp, paths)
     for name, version, make_c in CRATES:
         if not wanted(name):
             continue
@@ -167,7 +196,9 @@ def main(words):
         if folder:
             paths = list(packages(folder))
             compare_all(name, tool, paths, 1)
-            compile_all(name, tmp, paths if make_c else [])
+            compile_all(name, tmp, folder, paths if make_c else [])
+            if name == "wit-parser":
+                mutations(tool, tmp, [p for p in paths if p.endswith(".wit")], int(os.environ.get("SEED", 1)))
 
 
 main(sys.argv[1:])
