@@ -2,8 +2,8 @@
  *
  * The only recursion is of types in types, and that is bounded. */
 #include "wit/parser.h"
+#include <assert.h>
 #include <ctype.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* --- tokens --- */
@@ -137,6 +137,21 @@ static void tuple(struct parser *p, struct wit_type *t)
     parse_expect(p, '>');
 }
 
+static size_t length(struct parser *p)
+{
+    uint64_t n = 0;
+    bool ok = p->x.kind == WIT_WORD;
+    for (size_t k = 0; ok && k < p->x.text.len; k++) {
+        unsigned char c = (unsigned char)p->x.text.ptr[k];
+        n = n * 10 + (c - (unsigned)'0');
+        ok = isdigit(c) && n <= UINT32_MAX;
+    }
+    if (!ok)
+        parse_unexpected(p, "the length of the list");
+    wit_lex_next(&p->x);
+    return (size_t)n;
+}
+
 /* <T>, of a list also <T, 4> */
 static void one_parameter(struct parser *p, struct wit_type *t)
 {
@@ -144,13 +159,7 @@ static void one_parameter(struct parser *p, struct wit_type *t)
     t->elem = type(p);
     if (t->kind == WIT_LIST && parse_accept(p, ',')) {
         t->kind = WIT_ARRAY;
-        for (size_t k = 0; k < p->x.text.len || !k; k++) {
-            char c = k < p->x.text.len ? p->x.text.ptr[k] : '\0';
-            t->count = t->count * 10 + (size_t)(c - '0');
-            if (p->x.kind != WIT_WORD || !isdigit((unsigned char)c) || t->count > UINT32_MAX)
-                parse_unexpected(p, "the length of the list");
-        }
-        wit_lex_next(&p->x);
+        t->count = length(p);
     }
     parse_expect(p, '>');
 }
@@ -405,6 +414,7 @@ static struct wit_type *name_of(struct parser *p, struct wit_type *r)
 static void self(struct parser *p, struct wit_func *f, struct wit_item ***end)
 {
     struct wit_item *self = PARSE_NEW(p, struct wit_item);
+    assert(f->resource); /* it is a method */
     self->name = WCP_STR("self");
     parse_claim(p, f, self->name, f->pos);
     self->pos = f->pos;

@@ -247,14 +247,16 @@ static void check_func(struct wit *w, struct wit_func *f)
     for (struct wit_item *i = f->params; i; i = i->next)
         check_type(w, i->type, 1);
     check_type(w, f->result, 1);
-    const struct wit_type *r = f->result ? written_result(f->result) : NULL;
+    if (!f->result)
+        return;
+    const struct wit_type *r = written_result(f->result);
     if (f->kind == WIT_CONSTRUCTOR && !is_own(f->result, f->resource) &&
         !(r && is_own(r->elem, f->resource)))
         wit_fail(w, f->result->pos, "a constructor of '%.*s' can only give result<%.*s, error>",
                  WCP_ARG(f->name), WCP_ARG(f->name));
-    if (f->accessor == WIT_SET && f->result && !(r && !r->elem))
+    if (f->accessor == WIT_SET && !(r && !r->elem))
         wit_fail(w, f->result->pos, "a setter can only give result<_, error>");
-    if (f->result && f->result->borrows)
+    if (f->result->borrows)
         wit_fail(w, f->result->pos, "a result cannot hold a borrow<>");
 }
 
