@@ -18,6 +18,18 @@ bool wit_is_keyword(struct wcp_str word)
     return false;
 }
 
+/* What is invisible, but for the two marks that only hint at a direction; and what Unicode advises
+ * against. */
+static bool is_forbidden(const uint8_t *p, size_t n)
+{
+    static const char *const advised_against[] = {"\u0149", "\u0673", "\u0f77", "\u0f79",
+                                                  "\u17a3", "\u17a4", "\u17b4", "\u17b5"};
+    for (size_t k = 0; k < sizeof advised_against / sizeof *advised_against; k++)
+        if (n == strlen(advised_against[k]) && memcmp(p, advised_against[k], n) == 0)
+            return true;
+    return wit_is_invisible(p, n) && memcmp(p, "\u200e", n) != 0 && memcmp(p, "\u200f", n) != 0;
+}
+
 void wit_lex_start(struct wit_lexer *x, struct wit *w, const struct wit_file *file)
 {
     *x = (struct wit_lexer){.w = w, .file = file};
@@ -27,7 +39,7 @@ void wit_lex_start(struct wit_lexer *x, struct wit *w, const struct wit_file *fi
         n = utf8_next(p + i, file->text.len - i);
         if (!n)
             wit_fail(w, pos, "byte 0x%02x is not UTF-8", p[i]);
-        if (wit_is_forbidden(p + i, n))
+        if (is_forbidden(p + i, n))
             wit_fail(w, pos,
                      "a character that is invisible, turns text around or is deprecated does not "
                      "belong in WIT text");

@@ -459,3 +459,23 @@ bool wit_peek_package(struct wit *w, const char *file_name, struct wcp_str text,
     package_id(&p, out);
     return true;
 }
+
+struct wit_type *wit_parse_type(struct wit *w, const char *file_name, struct wcp_str text)
+{
+    struct wit_package *home = w->packages ? w->packages : new_package(w);
+    struct parser p = {
+        .w = w, .file = new_file(w, file_name, text), .package = home, .alone = true};
+    struct wit_type *t = NULL;
+    wit_lex_start(&p.x, w, p.file);
+    p.scope = new_interface(&p, (struct wcp_str){0}, NULL);
+    while (parse_definition(&p, p.x.doc, NULL))
+        ;
+    if (p.x.kind != WIT_END || !p.scope->types)
+        t = parse_type(&p);
+    else
+        for (t = p.scope->types; t->next;)
+            t = t->next;
+    if (p.x.kind != WIT_END)
+        parse_unexpected(&p, "the end of the type");
+    return t;
+}

@@ -92,8 +92,6 @@ struct wcp_str parse_name(struct parser *p, const char *what)
 
 /* --- types --- */
 
-static struct wit_type *type(struct parser *p);
-
 struct wit_type *parse_new_type(struct parser *p, enum wit_kind kind)
 {
     struct wit_type *t = PARSE_NEW(p, struct wit_type);
@@ -108,6 +106,13 @@ static struct wit_type *type_name(struct parser *p)
 {
     struct wit_type *t = parse_new_type(p, WIT_NAME);
     t->name = parse_name(p, "a type");
+    if (p->alone && parse_accept(p, '.')) {
+        t->from = PARSE_NEW(p, struct wit_path);
+        t->from->pos = t->pos;
+        t->from->scope = p->package;
+        t->from->name = t->name;
+        t->name = parse_name(p, "a type");
+    }
     *p->w->names_end = t;
     p->w->names_end = &t->next_name;
     return t;
@@ -131,7 +136,7 @@ static void tuple(struct parser *p, struct wit_type *t)
         if (t->items && parse_is(p, '>'))
             break; /* behind a last comma */
         i->pos = p->x.pos;
-        i->type = type(p);
+        i->type = parse_type(p);
         add_item(p, &end, &t->count, i);
     } while (parse_accept(p, ','));
     parse_expect(p, '>');
@@ -156,7 +161,7 @@ static size_t length(struct parser *p)
 static void one_parameter(struct parser *p, struct wit_type *t)
 {
     parse_expect(p, '<');
-    t->elem = type(p);
+    t->elem = parse_type(p);
     if (t->kind == WIT_LIST && parse_accept(p, ',')) {
         t->kind = WIT_ARRAY;
         t->count = length(p);
@@ -168,9 +173,9 @@ static void one_parameter(struct parser *p, struct wit_type *t)
 static void map(struct parser *p, struct wit_type *t)
 {
     parse_expect(p, '<');
-    t->elem = type(p);
+    t->elem = parse_type(p);
     parse_expect(p, ',');
-    t->err = type(p);
+    t->err = parse_type(p);
     parse_expect(p, '>');
 }
 
@@ -180,9 +185,9 @@ static void result(struct parser *p, struct wit_type *t)
     if (!parse_accept(p, '<'))
         return;
     if (!parse_accept_keyword(p, "_"))
-        t->elem = type(p);
+        t->elem = parse_type(p);
     if (parse_accept(p, ','))
-        t->err = type(p);
+        t->err = parse_type(p);
     else if (!t->elem)
         parse_unexpected(p, "','");
     parse_expect(p, '>');
@@ -215,7 +220,7 @@ static const struct {
     {"error-context", WIT_ERROR_CONTEXT},
 };
 
-static struct wit_type *type(struct parser *p)
+struct wit_type *parse_type(struct parser *p)
 {
     enum wit_kind kind = WIT_NAME;
     for (size_t i = 0; i < sizeof builtin / sizeof *builtin; i++)
@@ -367,9 +372,9 @@ static void members(struct parser *p, struct wit_type *t)
         parse_claim(p, t, i->name, i->pos);
         if (t->kind == WIT_RECORD) {
             parse_expect(p, ':');
-            i->type = type(p);
+            i->type = parse_type(p);
         } else if (t->kind == WIT_VARIANT && parse_accept(p, '(')) {
-            i->type = type(p);
+            i->type = parse_type(p);
             parse_expect(p, ')');
         }
         add_item(p, &end, &t->count, i);
@@ -393,7 +398,7 @@ static void params(struct parser *p, struct wit_func *f, struct wit_item **end)
         i->name = parse_name(p, "a parameter");
         parse_claim(p, f, i->name, i->pos);
         parse_expect(p, ':');
-        i->type = type(p);
+        i->type = parse_type(p);
         add_item(p, &end, &f->count, i);
         if (!parse_accept(p, ',') && !parse_is(p, ')'))
             parse_unexpected(p, "',' or ')'");
@@ -467,7 +472,7 @@ static void signature(struct parser *p, struct wit_func *f)
     params(p, f, end);
     if (p->x.kind == WIT_ARROW) {
         wit_lex_next(&p->x);
-        f->result = type(p);
+        f->result = parse_type(p);
     } else if (!parse_is(p, ';')) {
         parse_unexpected(p, "'->' or ';'");
     }
@@ -516,7 +521,7 @@ static void resource_func(struct parser *p, struct wit_type *r)
         f->result = name_of(p, r);
         if (p->x.kind == WIT_ARROW) {
             wit_lex_next(&p->x);
-            f->result = type(p);
+            f->result = parse_type(p);
         }
         parse_expect(p, ';');
     } else {
@@ -560,7 +565,7 @@ bool parse_definition(struct parser *p, struct wcp_str doc, const struct wit_gat
         resource(p, t);
     } else if (t->kind == WIT_ALIAS) {
         parse_expect(p, '=');
-        t->elem = type(p);
+        t->elem = parse_type(p);
         parse_expect(p, ';');
     } else {
         members(p, t);

@@ -12,6 +12,7 @@ struct parser {
     struct wit_package *package;
     struct wit_interface *scope; /* where names of types are looked up */
     unsigned depth;              /* of the type being parsed */
+    bool alone;                  /* see wit_parse_type */
 };
 
 /* Each parse_… of a construct is called with its first token as the current one, or the one behind
@@ -40,6 +41,7 @@ const struct wit_gate *parse_gates(struct parser *p);
 void parse_no_external_id(struct parser *p, const struct wit_gate *gate, const char *what);
 void parse_no_gate(struct parser *p, const struct wit_gate *gate, const char *what);
 
+struct wit_type *parse_type(struct parser *p);
 /* A definition of a type, if the current token begins one. */
 bool parse_definition(struct parser *p, struct wcp_str doc, const struct wit_gate *gate);
 /* A new type with the scope's name t->name: its definition, or a use. */

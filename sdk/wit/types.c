@@ -42,21 +42,16 @@ void wit_free(struct wit *w)
     *w = (struct wit){0};
 }
 
-bool wit_is_forbidden(const uint8_t *p, size_t n)
+bool wit_is_invisible(const uint8_t *p, size_t n)
 {
     if (n == 1)
         return (p[0] < ' ' && p[0] != '\n' && p[0] != '\t' && p[0] != '\r') || p[0] == 0x7f;
-    if (n == 2 && p[0] == 0xc2)
-        return p[1] < 0xa0;     /* U+0080 to U+009F */
-    if (n == 3 && p[0] == 0xe2) /* U+202A to U+202E, U+2066 to U+2069 */
-        return (p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) ||
-               (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);
-    static const char *const advised_against[] = {"\u0149", "\u0673", "\u0f77", "\u0f79",
-                                                  "\u17a3", "\u17a4", "\u17b4", "\u17b5"};
-    for (size_t k = 0; k < sizeof advised_against / sizeof *advised_against; k++)
-        if (n == strlen(advised_against[k]) && memcmp(p, advised_against[k], n) == 0)
-            return true;
-    return false;
+    if (n == 2)
+        return p[0] == 0xc2 && p[1] < 0xa0; /* U+0080 to U+009F */
+    return n == 3 && p[0] == 0xe2 &&
+           ((p[1] == 0x80 && (p[2] >= 0xaa && p[2] <= 0xae)) || /* U+202A to U+202E */
+            (p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f)) || /* U+200E, U+200F */
+            (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));    /* U+2066 to U+2069 */
 }
 
 static struct wcp_str scoped(struct wit *w, const void *scope, struct wcp_str name)
@@ -133,7 +128,7 @@ static void put_line(struct wcp_buf *out, const char *start, const char *end, bo
     for (size_t n; start < end; start += n) {
         const uint8_t *p = (const uint8_t *)start;
         n = utf8_next(p, (size_t)(end - start));
-        bool plain = n && !wit_is_forbidden(p, n);
+        bool plain = n && !wit_is_invisible(p, n);
         if (*start == '\t')
             wcp_buf_put(out, "\t", 1);
         else if (blank)
@@ -299,6 +294,7 @@ const char *wit_no_encoding(const struct wit_type *t)
     case WIT_MAP: return "maps have no encoding in wRPC: use list<tuple<key, value>>";
     case WIT_ARRAY:
         return "lists of a fixed length have no encoding in wRPC: use list<> or tuple<>";
+    case WIT_STREAM: return t->elem ? NULL : "a stream without a type has no encoding in wRPC";
     case WIT_ERROR_CONTEXT: return "type 'error-context' has no encoding in wRPC";
     default: return NULL;
     }

@@ -89,7 +89,7 @@ struct wit_type {
     struct wit_type *elem, *err;
     struct wit_item *items;
     size_t count;               /* of items; of a WIT_ARRAY */
-    struct wit_path *from;      /* of a WIT_USE */
+    struct wit_path *from;      /* of a WIT_USE; in a type alone, of a name that says it */
     struct wcp_str original;    /* of a WIT_USE: the name there */
     struct wit_type *next_name; /* list of every WIT_NAME */
     unsigned depth;             /* of types in it, at least 1 once checked */
@@ -101,6 +101,10 @@ struct wit_type {
     size_t number;          /* filled in by json.c: 1 + its place in the list of types */
     /* Filled in by witc: what its struct, constants and table are named after. */
     const char *c_name;
+    /* Filled in by tables.c: its table, the alignment of its C form, and the longest index path to
+     * a stream or future in it. */
+    const struct wcp_type *table;
+    uint32_t align, levels;
 };
 
 enum wit_func_kind { WIT_FREE, WIT_CONSTRUCTOR, WIT_METHOD, WIT_STATIC };
@@ -260,9 +264,8 @@ const char *wit_name_claim(struct wit *w, const void *scope, struct wcp_str name
 void wit_error_print(const struct wit *w, struct wcp_buf *out);
 void wit_free(struct wit *w);
 
-/* Is the character of n bytes at p a control, a mark that overrides the direction of text, or one
- * that Unicode advises against? None can be meant in WIT. */
-bool wit_is_forbidden(const uint8_t *p, size_t n);
+/* Is the character of n bytes at p a control, or a mark that makes text run the other way? */
+bool wit_is_invisible(const uint8_t *p, size_t n);
 
 /* The type behind names, aliases and uses. */
 const struct wit_type *wit_real(const struct wit_type *t);

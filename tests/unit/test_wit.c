@@ -446,6 +446,7 @@ TEST(bytes_that_are_no_text_are_refused)
     check_fails("package a:b; \x1b[31m", forbidden);
     check_fails("package a:b; // \u202e", forbidden);
     check_fails("package a:b; // \u0149", forbidden);
+    load("package a:b; // \u200e"), wit_free(&w);
     check_fails("package a:b;\rinterface i {}",
                 "expected package, use, interface or world, found '\r'");
     check_fails("", "a.wit: no file says 'package namespace:name;'");

@@ -144,6 +144,16 @@ void config_free(struct config *c)
 
 /* --- links --- */
 
+void interface_split(const char *name, struct wcp_str *wit_namespace, struct wcp_str *package,
+                     struct wcp_str *interface)
+{
+    const char *colon = strchr(name, ':'), *at = colon ? colon + 1 : name;
+    *wit_namespace = (struct wcp_str){name, colon ? (size_t)(colon - name) : 0};
+    *package = (struct wcp_str){at, strcspn(at, "/@")};
+    at += package->len + (at[package->len] == '/');
+    *interface = (struct wcp_str){at, strcspn(at, "@")};
+}
+
 int id_check(const char *what, const char *id, struct wcp_err *err)
 {
     size_t n = strlen(id);
@@ -271,4 +281,23 @@ void linkdef_free(struct linkdef *l)
     free((void *)(uintptr_t)l->source_secrets.ptr);
     free((void *)(uintptr_t)l->target_secrets.ptr);
     *l = (struct linkdef){0};
+}
+
+int codec_parse(const char *words, struct wcp_codec *out, struct wcp_err *err)
+{
+    size_t n;
+    for (const char *p = words; p && *p; p += n) {
+        p += strspn(p, " ,");
+        n = strcspn(p, " ,");
+        struct wcp_str word = {p, n};
+        if (wcp_str_eq(word, WCP_STR("cut-signed")))
+            out->cut_signed = true;
+        else if (wcp_str_eq(word, WCP_STR("padded-flags")))
+            out->padded_flags = true;
+        else if (n)
+            return wcp_fail(err, WCP_EINVAL,
+                            "config key wrpc-codec has '%.*s', expected cut-signed or padded-flags",
+                            (int)(n < 64 ? n : 64), p);
+    }
+    return 0;
 }

@@ -81,6 +81,7 @@ static void destroy(struct exchange *x)
 static void settle(struct exchange *x)
 {
     struct invocation *v = (struct invocation *)x;
+    x->wire->settled(x);
     if (v->running || v->state != SENT || !exchange_is_quiet(x))
         return;
     exchange_close(x);
@@ -97,9 +98,9 @@ static bool is_single(const struct invocation *v)
 static void send_result(struct invocation *v)
 {
     if (v->result.len)
-        send_bytes(v->x.rpc, v->x.send_base, (struct wcp_bytes){v->result.ptr, v->result.len});
+        v->x.wire->send(&v->x, NULL, (struct wcp_bytes){v->result.ptr, v->result.len});
     else
-        send_end(v->x.rpc, v->x.send_base);
+        v->x.wire->end(&v->x, NULL, false);
 }
 
 /* Replied, and the caller is known to listen: what was kept back goes out. */
@@ -108,8 +109,9 @@ static void finish(struct invocation *v)
     if (!is_single(v))
         send_result(v);
     if (v->result.len)
-        send_end(v->x.rpc, v->x.send_base);
+        v->x.wire->end(&v->x, NULL, false);
     v->state = SENT;
+    v->x.answered = v->x.root_sent = true;
     if (v->has_streams)
         exchange_open(&v->x);
 }
@@ -162,7 +164,7 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
     } else {
         timers_clear(&x->rpc->timers, &v->repeat);
         if (tell_peer && before == WAITS_FOR_PROOF)
-            send_end(x->rpc, x->send_base);
+            x->wire->end(x, NULL, false);
         v->state = SENT;
     }
     exchange_cut(x, status, tell_peer && before == SENT);
@@ -187,7 +189,7 @@ static void on_deadline(struct timer *t)
         /* The result was sent, again and again; that the caller said nothing is its affair. */
         v->has_streams = false;
         timers_clear(&r->timers, &v->repeat);
-        send_end(r, v->x.send_base);
+        v->x.wire->end(&v->x, NULL, false);
         v->state = SENT;
         exchange_cut(&v->x, WCP_ETIMEOUT, false); /* what is still read of its parameters */
         settle(&v->x);
@@ -216,6 +218,7 @@ static void run_handler(struct invocation *v)
     x->settled(x);
 }
 
+/* Nobody else is to have it before the handler runs: it may be going down by then. */
 static bool find_link(struct invocation *v)
 {
     struct rpc *r = v->x.rpc;
@@ -223,6 +226,14 @@ static bool find_link(struct invocation *v)
         return r->serves_anyone;
     v->x.link = r->links.find(r->links.ctx, wcp_str(v->source), wcp_str(v->link_name), v->x.iface);
     return v->x.link || r->serves_anyone;
+}
+
+static void release_link(struct invocation *v)
+{
+    struct rpc *r = v->x.rpc;
+    if (v->x.link)
+        r->links.release(r->links.ctx, v->x.link);
+    v->x.link = NULL;
 }
 
 static void on_link_wait(struct timer *t)
@@ -236,26 +247,39 @@ static void on_link_wait(struct timer *t)
     fail(&v->x, WCP_ENOENT, why, true);
 }
 
-/* first: parameter bytes that are not in x->root yet. */
+static void fail_params(struct invocation *v, const struct wcp_err *err)
+{
+    char why[sizeof err->msg + 40];
+    snprintf(why, sizeof why, "its parameters are malformed: %s", err->msg);
+    fail(&v->x, err->code, why, true);
+}
+
+/* first: parameter bytes that are not in x->root yet. The link comes first, since it says how
+ * values are written; while the parameters are incomplete it is not held. */
 static void on_params(struct invocation *v, struct wcp_bytes first)
 {
     struct exchange *x = &v->x;
     struct rpc *r = x->rpc;
     struct wcp_err err = {0};
-    int rc = exchange_decode(x, x->func->params, first, v->call, &err);
-    if (rc == WCP_EMORE && !x->root_ended)
+    if (!find_link(v)) {
+        if (exchange_keep(x, first, &err)) {
+            fail_params(v, &err);
+        } else if (!v->link_wait.pos) {
+            v->link_wait.fn = on_link_wait;
+            timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + r->limits.link_wait_ms);
+            r->waiting_for_link++;
+        }
         return;
-    if (rc) {
-        char why[sizeof err.msg + 40];
-        snprintf(why, sizeof why, "its parameters are malformed: %s", err.msg);
-        fail(x, rc, why, true);
-    } else if (find_link(v)) {
-        run_handler(v);
-    } else {
-        v->link_wait.fn = on_link_wait;
-        timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + r->limits.link_wait_ms);
-        r->waiting_for_link++;
     }
+    stop_waiting_for_link(v);
+    int rc = exchange_decode(x, x->func->params, first, v->call, &err);
+    if (rc == 0) {
+        run_handler(v);
+        return;
+    }
+    release_link(v);
+    if (rc != WCP_EMORE || x->root_ended)
+        fail_params(v, &err);
 }
 
 static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_msg *m)
@@ -274,7 +298,9 @@ static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_ms
             finish(v);
     }
     if (!root) {
-        exchange_receive(x, (struct wcp_str){tail.ptr + 7, tail.len - 7}, m);
+        struct path p;
+        if (path_parse((struct wcp_str){tail.ptr + 7, tail.len - 7}, &p))
+            exchange_receive(x, &p, m->data, m->data.len == 0);
     } else if (!x->decoded && !x->dead) {
         x->root_ended |= m->data.len == 0;
         if (m->data.len && !x->root.len) { /* may be all of them: not copied then */
@@ -294,7 +320,51 @@ static void refuse(struct rpc *r, const char *rc)
     inbox_subject(r, &(struct inbox_entry){.number = 1}, rs);
     snprintf(results, sizeof results, "%s.results", rc);
     r->t->publish(r->t, &(struct wcp_msg){.subject = rc, .reply = rs});
-    send_end(r, results);
+    subjects_end(r, results);
+}
+
+/* One block: the invocation, the call struct, and room for more. */
+static struct invocation *new_invocation(struct rpc *r, const struct served *s, size_t more,
+                                         struct framed *framed)
+{
+    const size_t align = _Alignof(max_align_t);
+    size_t at_call = (sizeof(struct invocation) + align - 1) / align * align;
+    struct invocation *v = wcp_calloc(1, at_call + s->func->size + more);
+    struct exchange *x = &v->x;
+    exchange_init(x, r, true, framed);
+    x->iface = s->iface;
+    x->func = s->func;
+    x->settled = settle;
+    x->fail = fail;
+    x->destroy = destroy;
+    x->deadline.fn = on_deadline;
+    timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
+    v->impl = s->impl;
+    v->call = (struct wcp_call *)(void *)((char *)v + at_call);
+    v->call->arena.limit = r->limits.arena_bytes;
+    v->call->instance = r->instance;
+    v->call->func = s->func;
+    v->call->invocation = v;
+    x->arena = &v->call->arena;
+    return v;
+}
+
+static void on_root(struct exchange *x)
+{
+    if (!x->decoded && !x->dead)
+        on_params((struct invocation *)x, (struct wcp_bytes){0});
+}
+
+/* A connection needs no handshake: its peer listens. */
+struct exchange *server_framed(struct rpc *r, const struct served *s, struct framed *f,
+                               const char *source, const char *link_name)
+{
+    struct invocation *v = new_invocation(r, s, 0, f);
+    v->x.on_root = on_root;
+    v->source = source;
+    v->link_name = link_name;
+    v->heard = true;
+    return &v->x;
 }
 
 void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
@@ -319,30 +389,13 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
         return;
     }
 
-    /* One block: the invocation, the call struct, Rc and Rc.results. */
-    const size_t align = _Alignof(max_align_t);
-    size_t at_call = (sizeof(struct invocation) + align - 1) / align * align;
-    size_t at_reply = at_call + s->func->size;
-    struct invocation *v = wcp_calloc(1, at_reply + n + 1 + n + sizeof ".results");
+    /* Behind it: Rc and Rc.results. */
+    struct invocation *v = new_invocation(r, s, n + 1 + n + sizeof ".results", NULL);
     struct exchange *x = &v->x;
-    v->call = (struct wcp_call *)(void *)((char *)v + at_call);
-    v->reply = memcpy((char *)v + at_reply, m->reply, n);
+    v->reply = memcpy((char *)v->call + s->func->size, m->reply, n);
     x->send_base = memcpy(v->reply + n + 1, m->reply, n);
     memcpy(x->send_base + n, ".results", sizeof ".results");
-
-    exchange_init(x, r, true);
     x->entry.on_message = on_message;
-    x->iface = s->iface;
-    x->func = s->func;
-    x->arena = &v->call->arena;
-    x->settled = settle;
-    x->fail = fail;
-    x->destroy = destroy;
-    v->impl = s->impl;
-    v->call->arena.limit = r->limits.arena_bytes;
-    v->call->instance = r->instance;
-    v->call->func = s->func;
-    v->call->invocation = v;
     const char *source = msg_header(m, "source-id"), *name = msg_header(m, "link-name");
     v->source = source ? source : "<unknown>";
     v->link_name = name ? name : "default";
@@ -354,8 +407,6 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
     v->repeat.fn = on_repeat;
     v->repeat_ms = REPEAT_FIRST_MS;
     timers_set(&r->timers, &v->repeat, x->active + v->repeat_ms);
-    x->deadline.fn = on_deadline;
-    timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
     if (refused) {
         char why[80];
         snprintf(why, sizeof why, "%zu calls are open, the limit is %zu", r->running_in - 1,
@@ -370,9 +421,14 @@ void server_link_added(struct rpc *r)
 {
     for (struct exchange *x = r->exchanges; x && r->waiting_for_link;) {
         struct invocation *v = (struct invocation *)x;
-        if (x->incoming && v->link_wait.pos && find_link(v)) {
-            stop_waiting_for_link(v);
-            run_handler(v);
+        bool looks = x->incoming && v->link_wait.pos;
+        if (looks) {
+            x->busy++;
+            on_params(v, (struct wcp_bytes){0});
+            x->busy--;
+        }
+        if (looks && !v->link_wait.pos) {
+            settle(x);
             x = r->exchanges; /* anything may have happened */
         } else {
             x = x->next;
@@ -405,7 +461,7 @@ static void send_reply(struct wcp_call *c, const void *result)
     } else {
         if (c->func->result)
             exchange_encode(&v->x, c->func->result, result, &v->result);
-        v->has_streams = v->x.outs != NULL;
+        v->has_streams = v->x.outs.first != NULL;
         reply(v);
     }
     handler_done(v);

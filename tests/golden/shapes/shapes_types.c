@@ -118,23 +118,20 @@ static const struct wcp_field shapes_types_handles_fields[] = {
 const struct wcp_type shapes_types_handles_type = {.kind = WCP_RECORD, .count = 2,
     .size = sizeof(struct shapes_types_handles), .fields = shapes_types_handles_fields};
 
-static const struct wcp_type shapes_types_stream_none_type = {.kind = WCP_STREAM, .async = true,
-    .size = sizeof(union wcp_async), .elem = NULL};
+static const struct wcp_type shapes_types_stream_u8_type = {.kind = WCP_STREAM, .async = true,
+    .size = sizeof(union wcp_async), .elem = &wcp_u8};
 
 static const struct wcp_type shapes_types_future_none_type = {.kind = WCP_FUTURE, .async = true,
     .size = sizeof(union wcp_async), .elem = NULL};
 
 static const struct wcp_field shapes_types_lent_fields[] = {
     {"f", &wcp_handle, offsetof(struct shapes_types_lent, f)},
-    {"s", &shapes_types_stream_none_type, offsetof(struct shapes_types_lent, s)},
+    {"s", &shapes_types_stream_u8_type, offsetof(struct shapes_types_lent, s)},
     {"m", &shapes_types_future_none_type, offsetof(struct shapes_types_lent, m)},
 };
 const struct wcp_type shapes_types_lent_type = {.kind = WCP_RECORD, .async = true, .count = 3,
                                                 .size = sizeof(struct shapes_types_lent),
                                                 .fields = shapes_types_lent_fields};
-
-static const struct wcp_type shapes_types_stream_u8_type = {.kind = WCP_STREAM, .async = true,
-    .size = sizeof(union wcp_async), .elem = &wcp_u8};
 
 static const struct wcp_field params_file_fields[] = {
     {"path", &wcp_string, offsetof(struct shapes_types_file, path)},
