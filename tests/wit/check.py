@@ -95,6 +95,7 @@ def repository(tmp):
             if os.path.join("sdk/interfaces", name) != folder:
                 shutil.copytree(os.path.join(interfaces, name), os.path.join(copy, "deps", name), dirs_exist_ok=True)
         yield copy
+        yield from sorted(glob.glob(copy + "/*.wit"))
 
 
 def compare(tool, path, *options):
