@@ -146,7 +146,7 @@ tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 # --- what people run ---
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1
 
-.PHONY: help deps demo check check-run check-release soak check-host check-layers check-trixie bench kube peers images lint fmt fuzz valgrind install clean
+.PHONY: help deps demo check check-run check-release soak check-host check-wit check-layers check-trixie bench kube peers images lint fmt fuzz valgrind install clean
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
@@ -179,6 +179,11 @@ kube: ## keyvalue-redis as a pod of a real kubelet; as root
 	@tests/deps.sh podman runc containerd containernetworking-plugins iproute2
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/kube/run.py
+
+check-wit: ## witc against wasm-tools, on the WIT of published crates; CHECK_WIT="WORDS"
+	@tests/deps.sh clang-14
+	+@$(MAKE) --no-print-directory $(WITC)
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/wit/check.py $(CHECK_WIT)
 
 check-layers: ## Prove that includes point one way only
 	@tests/layers.sh
