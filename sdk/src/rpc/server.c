@@ -22,6 +22,7 @@
 
 #define REPEAT_FIRST_MS   10
 #define REPLY_SUBJECT_MAX 256
+#define ID_SHOWN          128
 
 enum reply_state {
     NOT_REPLIED,
@@ -138,12 +139,16 @@ static void on_repeat(struct timer *t)
     timers_set(&r->timers, t, r->t->now(r->t) + v->repeat_ms);
 }
 
-/* For the operator; the caller only sees that there is no value. */
-static void log_failed(struct invocation *v, const char *why)
+/* For the operator; the caller only sees that there is no value. status 0: the handler's words. */
+static void log_failed(struct invocation *v, int status, const char *why)
 {
+    static const char what[] = "a call was not served";
+    char from[ID_SHOWN + 1];
     v->x.rpc->stats.failed++;
-    wcp_log(WCP_WARN, "a call was not served", "function", v->x.func->name, "from", v->source,
-            "why", why, NULL);
+    if (!complain(v->x.rpc, what, status))
+        return;
+    snprintf(from, sizeof from, "%s", v->source); /* a header can be as long as a message */
+    wcp_log(WCP_WARN, what, "function", v->x.func->name, "from", from, "why", why, NULL);
 }
 
 /* The call is over before its time: the caller sees the end of its results without a value, its
@@ -153,7 +158,7 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
     struct invocation *v = (struct invocation *)x;
     if (x->dead)
         return;
-    log_failed(v, why);
+    log_failed(v, status, why);
     stop_waiting_for_link(v);
     x->busy++;
     enum reply_state before = v->state;
@@ -215,6 +220,7 @@ static void run_handler(struct invocation *v)
     x->settled(x);
 }
 
+/* Nobody else is to have it before the handler runs: it may be going down by then. */
 static bool find_link(struct invocation *v)
 {
     struct rpc *r = v->x.rpc;
@@ -222,6 +228,14 @@ static bool find_link(struct invocation *v)
         return r->serves_anyone;
     v->x.link = r->links.find(r->links.ctx, wcp_str(v->source), wcp_str(v->link_name), v->x.iface);
     return v->x.link || r->serves_anyone;
+}
+
+static void release_link(struct invocation *v)
+{
+    struct rpc *r = v->x.rpc;
+    if (v->x.link)
+        r->links.release(r->links.ctx, v->x.link);
+    v->x.link = NULL;
 }
 
 static void on_link_wait(struct timer *t)
@@ -235,26 +249,39 @@ static void on_link_wait(struct timer *t)
     fail(&v->x, WCP_ENOENT, why, true);
 }
 
-/* first: parameter bytes that are not in x->root yet. */
+static void fail_params(struct invocation *v, const struct wcp_err *err)
+{
+    char why[sizeof err->msg + 40];
+    snprintf(why, sizeof why, "its parameters are malformed: %s", err->msg);
+    fail(&v->x, err->code, why, true);
+}
+
+/* first: parameter bytes that are not in x->root yet. The link comes first, since it says how
+ * values are written; while the parameters are incomplete it is not held. */
 static void on_params(struct invocation *v, struct wcp_bytes first)
 {
     struct exchange *x = &v->x;
     struct rpc *r = x->rpc;
     struct wcp_err err = {0};
-    int rc = exchange_decode(x, x->func->params, first, v->call, &err);
-    if (rc == WCP_EMORE && !x->root_ended)
+    if (!find_link(v)) {
+        if (exchange_keep(x, first, &err)) {
+            fail_params(v, &err);
+        } else if (!v->link_wait.pos) {
+            v->link_wait.fn = on_link_wait;
+            timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + r->limits.link_wait_ms);
+            r->waiting_for_link++;
+        }
         return;
-    if (rc) {
-        char why[sizeof err.msg + 40];
-        snprintf(why, sizeof why, "its parameters are malformed: %s", err.msg);
-        fail(x, rc, why, true);
-    } else if (find_link(v)) {
-        run_handler(v);
-    } else {
-        v->link_wait.fn = on_link_wait;
-        timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + r->limits.link_wait_ms);
-        r->waiting_for_link++;
     }
+    stop_waiting_for_link(v);
+    int rc = exchange_decode(x, x->func->params, first, v->call, &err);
+    if (rc == 0) {
+        run_handler(v);
+        return;
+    }
+    release_link(v);
+    if (rc != WCP_EMORE || x->root_ended)
+        fail_params(v, &err);
 }
 
 static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_msg *m)
@@ -347,19 +374,20 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
     size_t n = m->reply ? strlen(m->reply) : 0;
     r->stats.calls++;
     if (n == 0 || n > REPLY_SUBJECT_MAX) {
+        const char *what = n ? "an invocation's reply subject is too long: dropped"
+                             : "an invocation without a reply subject: dropped";
         r->stats.failed++;
-        wcp_log(WCP_WARN,
-                n ? "an invocation's reply subject is too long: dropped"
-                  : "an invocation without a reply subject: dropped",
-                "function", s->func->name, NULL);
+        if (complain(r, what, WCP_EPROTO))
+            wcp_log(WCP_WARN, what, "function", s->func->name, NULL);
         return;
     }
     bool refused = r->running_in >= r->limits.open_calls;
     if (r->running_in / 2 >=
         r->limits.open_calls) { /* not even a refusal can be kept and repeated */
         r->stats.failed++;
-        wcp_logf(WCP_WARN, "%s: refused, %zu calls are open, the limit is %zu", s->func->name,
-                 r->running_in, r->limits.open_calls);
+        if (complain(r, "a call was refused", WCP_ETOOBIG))
+            wcp_logf(WCP_WARN, "%s: refused, %zu calls are open, the limit is %zu", s->func->name,
+                     r->running_in, r->limits.open_calls);
         refuse(r, m->reply);
         return;
     }
@@ -396,9 +424,15 @@ void server_link_added(struct rpc *r)
 {
     for (struct exchange *x = r->exchanges; x && r->waiting_for_link;) {
         struct invocation *v = (struct invocation *)x;
-        if (x->incoming && v->link_wait.pos && find_link(v)) {
-            stop_waiting_for_link(v);
-            run_handler(v);
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): settle() takes what it frees off the list */
+        bool looks = x->incoming && v->link_wait.pos;
+        if (looks) {
+            x->busy++;
+            on_params(v, (struct wcp_bytes){0});
+            x->busy--;
+        }
+        if (looks && !v->link_wait.pos) {
+            settle(x);
             x = r->exchanges; /* anything may have happened */
         } else {
             x = x->next;
@@ -431,7 +465,7 @@ static void send_reply(struct wcp_call *c, const void *result)
     } else {
         if (c->func->result)
             exchange_encode(&v->x, c->func->result, result, &v->result);
-        v->has_streams = v->x.outs != NULL;
+        v->has_streams = v->x.outs.first != NULL;
         reply(v);
     }
     handler_done(v);
@@ -467,7 +501,7 @@ void wcp_call_fail(struct wcp_call *c, const char *fmt, ...)
     v->running = false;
     v->x.busy++;
     if (v->state == NOT_REPLIED) {
-        log_failed(v, why);
+        log_failed(v, 0, why);
         reply(v); /* of no bytes */
     }
     handler_done(v);
