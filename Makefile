@@ -119,6 +119,7 @@ $(BUILD)/bin/bench: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/*.c)) $(BUI
 
 # A fuzz target with libFuzzer's main, and with one that replays tests/fuzz/corpus in make check.
 FUZZ_USES_rpc = fake_transport
+FUZZ_USES_frames = fake_transport fake_conn
 FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(FUZZ_USES_$$*))) \
 	$(patsubst %.c,$(OBJ)/%.o,$(WIT_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
 	$(BUILD)/gen/tests/gen.a $(LIB)

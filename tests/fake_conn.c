@@ -65,12 +65,6 @@ void fake_conn_feed(struct fake_conn *c, struct wcp_bytes data, size_t most)
     }
 }
 
-void fake_conn_feed_hex(struct fake_conn *c, const char *hex)
-{
-    struct wcp_bytes data = test_unhex(hex);
-    fake_conn_feed(c, data, 0);
-}
-
 void fake_conn_eof(struct fake_conn *c)
 {
     if (!c->closed)

@@ -16,7 +16,6 @@ void fake_conn_init(struct fake_conn *c);
 void fake_conn_free(struct fake_conn *c); /* fails the test if the core has not closed it */
 /* Delivers bytes, in pieces of at most n (0: in one), until the core closes. */
 void fake_conn_feed(struct fake_conn *c, struct wcp_bytes data, size_t n);
-void fake_conn_feed_hex(struct fake_conn *c, const char *hex);
 void fake_conn_eof(struct fake_conn *c); /* unless the core has closed */
 
 #endif

@@ -4,34 +4,11 @@
  * must end once and leave nothing behind. */
 #include "base/log.h"
 #include "fake_transport.h"
+#include "must.h"
 #include "rpc/exchange.h"
 #include "vec_api.h"
 #include "vec_echo.h"
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* fake_transport's checks end in this; the test runner is not linked. */
-_Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-void test_fail(const char *file, int line, const char *fmt, ...)
-{
-    va_list ap;
-    fprintf(stderr, "%s:%d: ", file, line);
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    abort();
-}
-
-#define MUST(cond)                                                                                 \
-    do {                                                                                           \
-        if (!(cond))                                                                               \
-            test_fail(__FILE__, __LINE__, "not true: %s", #cond);                                  \
-    } while (0)
 
 #define MANY 32
 

@@ -119,9 +119,15 @@ static void connect(struct fake_conn *c)
     rpc_accept(f.rpc, &c->conn, "peer", "default");
 }
 
+static void feed_to(struct fake_conn *c, const char *hex)
+{
+    struct wcp_bytes data = test_unhex(hex);
+    fake_conn_feed(c, data, 0);
+}
+
 static void feed(const char *hex)
 {
-    fake_conn_feed_hex(&conn, hex);
+    feed_to(&conn, hex);
 }
 
 static void eof(void)
@@ -420,7 +426,7 @@ TEST(connections_are_taken_up_to_the_limit_of_open_calls)
         connect(&c[i]);
         CHECK(!c[i].closed);
     }
-    fake_conn_feed_hex(&c[0], UPLOAD "0003016100"); /* one of them is a call */
+    feed_to(&c[0], UPLOAD "0003016100"); /* one of them is a call */
     connect(&c[3]);
     CHECK(c[3].closed && !c[3].shut);
     fake_conn_free(&c[3]);
@@ -432,7 +438,7 @@ TEST(connections_are_taken_up_to_the_limit_of_open_calls)
     CHECK(c[1].closed);
     connect(&c[3]);
     CHECK(!c[3].closed);
-    fake_conn_feed_hex(&c[3], ADD "000302ac02");
+    feed_to(&c[3], ADD "000302ac02");
     CHECK(c[3].closed && c[3].shut);
     rpc_abort(f.rpc);
     for (size_t i = 0; i < 4; i++)
@@ -557,7 +563,7 @@ TEST(a_writer_waits_for_its_own_connection_only)
     struct fake_conn other;
     start(NULL);
     connect(&other);
-    fake_conn_feed_hex(&other, DOWN "00050362696e03");
+    feed_to(&other, DOWN "00050362696e03");
     struct wcp_out *others = out;
     connect(&conn);
     feed(DOWN "00050362696e03");

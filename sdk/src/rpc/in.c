@@ -623,14 +623,13 @@ size_t ins_waiting(const struct exchange *x)
 void ins_end(struct exchange *x)
 {
     x->ins_ended = true;
-    for (bool again = true; again;) { /* each end may cancel others */
-        again = false;
-        for (struct wcp_in *s = x->ins; s && !again; s = s->next)
-            if (!s->closed && !s->over) {
-                again = true;
-                in_receive(s, (struct wcp_bytes){0}, true);
-            }
-    }
+    for (struct wcp_in *s = x->ins; s;)
+        if (s->closed || s->over) {
+            s = s->next;
+        } else {
+            in_receive(s, (struct wcp_bytes){0}, true);
+            s = x->ins; /* its end may have cancelled others */
+        }
 }
 
 void ins_cut(struct exchange *x, int status)
