@@ -34,7 +34,12 @@ PROGRAMS := $(PROVIDERS) $(EXAMPLES)
 dir_of = $(patsubst %/main.c,%,$(wildcard providers/$1/main.c sdk/examples/$1/main.c))
 SDK_SRC := $(wildcard sdk/src/*/*.c)
 WIT_SRC := $(wildcard sdk/wit/*.c)
+WAVE_SRC := $(wildcard sdk/wave/*.c)
 CLI_SRC := $(wildcard sdk/cli/*.c)
+TEST_PROGRAMS = bench floor vec
+SRC_bench = tests/bench/bench.c
+SRC_floor = tests/bench/floor.c
+SRC_vec = tests/vec/main.c
 TESTS := $(notdir $(basename $(wildcard tests/unit/test_*.c)))
 FUZZERS := $(filter-out replay,$(notdir $(basename $(wildcard tests/fuzz/*.c))))
 OBJ = $(BUILD)/obj
@@ -50,7 +55,7 @@ ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --jobs=$(shell nproc)
 endif
 
-all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp)) $(BUILD)/bin/bench ## Build every executable into build/bin
+all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp) $(TEST_PROGRAMS)) ## Build every executable into build/bin
 
 # --- the SDK ---
 $(LIB): $(SDK_SRC:%.c=$(OBJ)/%.o)
@@ -101,18 +106,19 @@ $(BUILD)/bin/$1: $$($1_OBJ) $(BUILD)/gen/$1/gen.a $(LIB)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$p)))
 
-$(BUILD)/bin/wcp: $(CLI_SRC:%.c=$(OBJ)/%.o) $(LIB)
+$(BUILD)/bin/wcp: $(patsubst %.c,$(OBJ)/%.o,$(CLI_SRC) $(WAVE_SRC) $(WIT_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
 
 # --- tests: each test_*.c is an executable of its own ---
 TEST_OBJ = $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/*.c))
-$(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapters/,$$(addsuffix .o,$$(ADAPTERS_$$*))) $(BUILD)/gen/tests/gen.a $(WIT_SRC:%.c=$(OBJ)/%.o) $(LIB)
+$(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapters/,$$(addsuffix .o,$$(ADAPTERS_$$*))) $(BUILD)/gen/tests/gen.a $(patsubst %.c,$(OBJ)/%.o,$(WAVE_SRC) $(WIT_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) -lpthread -o $@
-$(BUILD)/bin/bench: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/*.c)) $(BUILD)/gen/tests/gen.a $(LIB)
+# Programs that tests run: the load generator, what it compares with, a provider of every type.
+$(TEST_PROGRAMS:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(SRC_$$*:.c=.o)) $(BUILD)/gen/tests/gen.a $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
@@ -121,7 +127,7 @@ $(BUILD)/bin/bench: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/*.c)) $(BUI
 FUZZ_USES_rpc = fake_transport
 FUZZ_USES_frames = fake_transport fake_conn
 FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(FUZZ_USES_$$*))) \
-	$(patsubst %.c,$(OBJ)/%.o,$(WIT_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
+	$(patsubst %.c,$(OBJ)/%.o,$(WIT_SRC) $(WAVE_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
 	$(BUILD)/gen/tests/gen.a $(LIB)
 $(BUILD)/fuzz/%: $(FUZZ_OBJ)
 	@mkdir -p $(@D)
@@ -140,7 +146,7 @@ tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 # --- what people run ---
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1
 
-.PHONY: help deps demo check check-run check-release soak check-host check-layers check-trixie bench peers images lint fmt fuzz valgrind install clean
+.PHONY: help deps demo check check-run check-release soak check-host check-wit check-layers check-trixie bench kube peers images lint fmt fuzz valgrind install clean
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
@@ -169,6 +175,16 @@ check-host: ## The chain on a real wasmCloud 1.9 host; CHECK_HOST="--requests N 
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/host/check.py $(CHECK_HOST)
 
+kube: ## keyvalue-redis as a pod of a real kubelet; as root
+	@tests/deps.sh podman runc containerd containernetworking-plugins iproute2
+	+@$(MAKE) --no-print-directory all
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/kube/run.py
+
+check-wit: ## witc against wasm-tools, on the WIT of published crates; CHECK_WIT="WORDS"
+	@tests/deps.sh clang-14
+	+@$(MAKE) --no-print-directory $(WITC)
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/wit/check.py $(CHECK_WIT)
+
 check-layers: ## Prove that includes point one way only
 	@tests/layers.sh
 
@@ -176,7 +192,7 @@ check-trixie: ## make check in a Debian 13 chroot, cached
 	@tests/deps.sh mmdebstrap
 	@tests/trixie.sh
 
-bench: deps ## Calls per second, CPU and memory per call; PEER=executable compares
+bench: deps ## CPU, time and memory per call, as ratios to the floor; PEER=executable: to that
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/bench/run.py
 
@@ -188,7 +204,7 @@ images: ## Build the container image of keyvalue-redis
 	+@$(MAKE) --no-print-directory all
 	@images/build.sh $(BUILD)/bin/keyvalue-redis
 
-LINT_SRC = $(SDK_SRC) $(WIT_SRC) $(CLI_SRC) $(wildcard sdk/witc/*.c sdk/adapters/*.c providers/*/*.c sdk/examples/*/*.c)
+LINT_SRC = $(SDK_SRC) $(WIT_SRC) $(WAVE_SRC) $(CLI_SRC) $(wildcard sdk/witc/*.c sdk/adapters/*.c providers/*/*.c sdk/examples/*/*.c)
 FMT_SRC = $(wildcard sdk/*/*.[ch] sdk/*/*/*.[ch] providers/*/*.[ch] tests/*.[ch] tests/*/*.[ch])
 lint: ## clang-tidy, cppcheck, gcc -fanalyzer, formatting
 	@tests/deps.sh clang-14 clang-tidy-14 clang-format-14 cppcheck
@@ -225,8 +241,11 @@ valgrind: ## The core's unit tests under valgrind, with its leak check
 	@echo "valgrind: clean"
 
 PREFIX ?= /usr/local
-install: all ## Install executables, headers, interfaces and the library (PREFIX, DESTDIR)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/wcp $(DESTDIR)$(PREFIX)/share/wcp
+install: all ## Install executables, manual pages, headers, interfaces and the library (PREFIX, DESTDIR)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib include/wcp share/wcp share/man/man1)
+	rm -rf $(BUILD)/man && mkdir -p $(BUILD)/man
+	$(BUILD)/bin/wcp --man $(BUILD)/man
+	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install $(addprefix $(BUILD)/bin/,$(PROVIDERS) witc wcp) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib
 	install -m 644 sdk/include/wcp/*.h $(DESTDIR)$(PREFIX)/include/wcp

@@ -7,9 +7,10 @@ the SDK): 1, 16 and 64 calls of wrpc:keyvalue/store.get in flight, one key, 64 b
 Environment:
     BIN            folder with our executables (default build/bin)
     PROVIDER       executable to measure (default BIN/keyvalue-redis)
-    PEER           another provider executable: both run in turn, several rounds, and ratios are printed
+    PEER           another provider executable, to compare with: both run in turn. Default: BIN/floor, which does
+                   nothing but answer (floor.c)
     PEER_ARGS      its arguments, {nats} is the server's URL (none: HostData on stdin, as ours)
-    BENCH_ROUNDS   rounds with a PEER (default 3), else 1
+    BENCH_ROUNDS   default 3
     BENCH_SECONDS  measured per setting (default 4)
 
 Then our provider alone, listening on a Unix socket besides: the same calls over NATS and over the
@@ -200,22 +201,20 @@ def ratios(ours, peers):
 
 def main():
     ours = [os.path.abspath(os.environ.get("PROVIDER") or os.path.join(BIN, "keyvalue-redis"))]
-    peer = os.environ.get("PEER")
+    peer = os.environ.get("PEER") or os.path.join(BIN, "floor")
+    peer_args = os.environ.get("PEER_ARGS", "") if os.environ.get("PEER") else "{nats}"
+    count = int(os.environ.get("BENCH_ROUNDS", "3"))
     bench = Bench()
     measured, peers = [], []
     try:
-        if peer:
-            nats_url = f"nats://127.0.0.1:{bench.nats.port}"
-            words = shlex.split(os.environ.get("PEER_ARGS", "").replace("{nats}", nats_url))
-            for i in range(int(os.environ.get("BENCH_ROUNDS", "3"))):
-                # Who goes first changes, so that neither gets the warmer machine each time.
-                turns = [(measured, ours), (peers, [os.path.abspath(peer), *words])]
-                for rounds, argv in turns if i % 2 == 0 else turns[::-1]:
-                    rounds.append(bench.round(argv))
-                    print(f"round {i + 1}: {os.path.basename(argv[0])} done", flush=True)
-        else:
-            measured.append(bench.round(ours))
-        nats, unix = bench.socket_rounds(ours, len(measured))
+        words = shlex.split(peer_args.replace("{nats}", f"nats://127.0.0.1:{bench.nats.port}"))
+        for i in range(count):
+            # Who goes first changes, so that neither gets the warmer machine each time.
+            turns = [(measured, ours), (peers, [os.path.abspath(peer), *words])]
+            for rounds, argv in turns if i % 2 == 0 else turns[::-1]:
+                rounds.append(bench.round(argv))
+                print(f"round {i + 1}: {os.path.basename(argv[0])} done", flush=True)
+        nats, unix = bench.socket_rounds(ours, count)
     except (Failure, OSError) as e:
         with open(bench.log, errors="replace") as f:
             print(*f.read().splitlines()[-15:], sep="\n", file=sys.stderr)
@@ -224,13 +223,15 @@ def main():
     except KeyboardInterrupt:
         return 130
     table(f"{os.path.basename(ours[0])}: wrpc:keyvalue/store.get, {len(measured)} round(s) of {SECONDS:g} s", measured)
-    if peer:
-        table(f"{os.path.basename(peer)} (peer)", peers)
-        ratios(measured, peers)
+    table(f"{os.path.basename(peer)} (peer)", peers)
+    ratios(measured, peers)
     loads("one process, over NATS", nats)
     loads("the same process, over a Unix socket (a connection per call)", unix)
     print("  p50, NATS / socket: " + ", ".join(
         f"{middle(nats, n, 'p50_us') / middle(unix, n, 'p50_us'):.2f} at {n} in flight" for n in IN_FLIGHT))
+    calls = [sum(r[n]["calls"] for n in IN_FLIGHT for r in rounds) for rounds in (nats[:1], nats + unix)]
+    print(f"  its anonymous memory: {nats[0][IN_FLIGHT[-1]]['anonymous_kib']} KiB after {calls[0]} calls, "
+          f"{unix[-1][IN_FLIGHT[-1]]['anonymous_kib']} KiB after {calls[1]}")
     return 0
 
 

@@ -490,7 +490,8 @@ static void deliver_result(void (*done)(void), void *ctx, const void *result, in
 
 static struct wcp_func function = {
     .name = "echo", .params = &params, .invoke = invoke, .deliver = deliver_result};
-static const struct wcp_interface interface = {"test:async/echo", &function, 1, (uint32_t[]){0}};
+static const struct wcp_interface interface = {
+    .name = "test:async/echo", .funcs = &function, .count = 1, .handlers = (uint32_t[]){0}};
 
 static void ignore(void)
 {

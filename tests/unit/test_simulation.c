@@ -5,8 +5,9 @@
  * clock. The network keeps order as NATS does: from one connection to one subscription. Everything
  * else is chance: delays, which server gets an invocation, what handlers, readers and writers do
  * and when, and per seed one kind of fault (below). After each seed everything must have ended,
- * once, in time, with the right values, and nothing may be left over. The same calls then go over
- * connections of their own (sim_conn.h).
+ * once, in time, with the right values, and nothing may be left over. Then single calls of each
+ * function, with one fault at each message in turn. The calls by chance then go over connections
+ * of their own (sim_conn.h).
  *
  * usage: [SEEDS=n] [FIRST=seed] [TRACE=1] test_simulation [FAULT]; make soak SEEDS=n. */
 #include "base/log.h"
@@ -36,6 +37,7 @@ enum fault {
     ABSENT,      /* sometimes nobody serves: 503 */
     LOSSY,       /* messages vanish */
     REPEATING,   /* messages come twice */
+    REORDERED,   /* messages are overtaken */
     /* From here on calls have connections of their own. */
     CONNECTED,
     REFUSED, /* some connections */
@@ -43,9 +45,9 @@ enum fault {
     STALLED, /* nothing more goes through, at any byte */
     FAULTS
 };
-static const char *const fault_names[] = {"none",      "old clients", "old both", "slow",
-                                          "cut",       "absent",      "lossy",    "repeating",
-                                          "connected", "refused",     "reset",    "stalled"};
+static const char *const fault_names[] = {
+    "none",      "old clients", "old both",  "slow",    "cut",   "absent", "lossy",
+    "repeating", "reordered",   "connected", "refused", "reset", "stalled"};
 
 enum function {
     ADD,
@@ -67,6 +69,17 @@ enum function {
 
 static uint64_t seed;
 static enum fault fault;
+static uint64_t delivered; /* messages of this seed */
+static uint64_t fault_at;  /* this message only has the fault; 0: any, by chance */
+static bool struck;        /* there was such a message */
+
+/* Does the fault happen to the message that is delivered now? */
+static bool strikes(enum fault kind, uint32_t n)
+{
+    bool yes = fault == kind && (fault_at ? delivered == fault_at : one_in(n));
+    struck |= yes;
+    return yes;
+}
 
 #define REQUIRE(cond, ...)                                                                         \
     do {                                                                                           \
@@ -268,7 +281,7 @@ static union wcp_async flow_open(struct flow *f)
 
 static bool values_are_trusted(void)
 {
-    return fault != LOSSY && fault != REPEATING && fault != OLD_BOTH;
+    return fault != LOSSY && fault != REPEATING && fault != REORDERED && fault != OLD_BOTH;
 }
 
 static void flow_resume(void *ctx)
@@ -723,14 +736,14 @@ static void begin(void *ctx)
         later(any(one_in(2) ? 10 : 200), cancel, c);
 }
 
-static void plan(struct call *c)
+static void plan(struct call *c, enum function function)
 {
     static const enum kind kinds[FUNCTIONS][2] = {
         [UPLOAD] = {BYTES, BYTES},    [DOWNLOAD] = {BYTES, BYTES},
         [PIPE] = {BYTES, BYTES_BACK}, [NUMS] = {NUMBERS, TEXTS_BACK},
         [TAKE_REC] = {BYTES, BYTES},  [DELAY] = {ONE_NUMBER, TEXTS_BACK}};
     static const uint32_t sizes[] = {0, 1, 10, 200, MAX_PAYLOAD, MAX_PAYLOAD + 1, 600};
-    *c = (struct call){.function = any(FUNCTIONS), .client = (int)any(CLIENTS)};
+    *c = (struct call){.function = function, .client = (int)any(CLIENTS)};
     c->manner = !one_in(4) ? any(2) : one_in(3) ? NEVER : FAILS;
     if (c->function == NOTHING)
         c->manner = any(2); /* the handlers cannot tell these from each other */
@@ -760,6 +773,7 @@ static uint32_t slowness; /* of this seed's network, in ms */
 static void put(struct packet p)
 {
     struct packet **at = &packets, *n = wcp_calloc(1, sizeof *n);
+    p.next = NULL;
     p.due = clock_ms + any(slowness);
     for (; *at; at = &(*at)->next)
         if ((*at)->from == p.from && (*at)->to == p.to && (*at)->sub == p.sub && (*at)->due > p.due)
@@ -824,9 +838,12 @@ static bool is_dropped_by_old_peer(struct node *n, const char *subject)
     return !n->known[i].registered;
 }
 
+static void disconnect(void *ctx);
+
 static void deliver(const struct packet *p)
 {
     struct node *n = &nodes[p->to];
+    delivered++;
     if (trace)
         fprintf(stderr, "%llu: %c>%c %s %s %zu\n", (unsigned long long)clock_ms, 'a' + p->from,
                 'a' + p->to, p->subject, p->reply ? p->reply : "", p->data.len);
@@ -838,10 +855,18 @@ static void deliver(const struct packet *p)
             fprintf(stderr, "  dropped\n");
         return;
     }
-    if (fault == LOSSY && one_in(15))
+    if (strikes(LOSSY, 15))
         return;
-    if (fault == SLOW && one_in(25)) {
+    if (strikes(SLOW, 25)) {
         rpc_lost(n->rpc, p->sub);
+        return;
+    }
+    if (strikes(REORDERED, 15)) { /* what is on its way already comes before it */
+        put(*p);
+        return;
+    }
+    if (fault_at && strikes(CUT, 1)) {
+        disconnect(one_in(2) ? n : &nodes[p->from]);
         return;
     }
     for (size_t i = 0; i < p->header_count; i++) {
@@ -851,7 +876,7 @@ static void deliver(const struct packet *p)
     for (uint32_t i = 0; inbox && i < call_count; i++)
         if (*calls[i].rc && strncmp(p->subject, calls[i].rc, strlen(calls[i].rc)) == 0)
             calls[i].moved = clock_ms;
-    int times = fault == REPEATING && one_in(15) ? 2 : 1;
+    int times = strikes(REPEATING, 15) ? 2 : 1;
     for (int i = 0; i < times; i++) {
         struct wcp_msg m = fake_message(&n->net, p->subject, p->reply, p->data, headers);
         m.status = p->status;
@@ -1037,10 +1062,12 @@ static void check_the_end(void)
     REQUIRE(!connections.ends, "a connection was not closed");
 }
 
-static void run_seed(uint64_t s, enum fault kind)
+/* function FUNCTIONS: many calls of any; else one of that. */
+static void run_seed(uint64_t s, enum fault kind, enum function function)
 {
     seed = chance = s;
     fault = kind;
+    delivered = 0;
     clock_ms = 1000;
     links_are_up = false;
     chance += (uint64_t)kind << 40;
@@ -1055,14 +1082,14 @@ static void run_seed(uint64_t s, enum fault kind)
                                    .cuts = kind == RESET ? 3 : 0,
                                    .stalls = kind == STALLED ? 3 : 0,
                                    .moved = on_moved};
-    call_count = 1 + any(CALLS_MAX);
+    call_count = function == FUNCTIONS ? 1 + any(CALLS_MAX) : 1;
     for (uint32_t i = 0; i < call_count; i++)
-        plan(&calls[i]);
+        plan(&calls[i], function == FUNCTIONS ? any(FUNCTIONS) : function);
     later(any(80), link_up, NULL);
     for (int i = 0; i < NODES; i++) {
         if (one_in(2))
             later(any(250), block, &nodes[i]);
-        if (kind == CUT)
+        if (kind == CUT && !fault_at)
             for (uint32_t k = any(4); k; k--)
                 later(any(300), disconnect, &nodes[i]);
     }
@@ -1094,11 +1121,14 @@ static void on_abort(int number)
 
 void __sanitizer_set_death_callback(void (*f)(void)) __attribute__((weak));
 
-static void run_seeds(enum fault kind)
+struct seeds {
+    uint64_t from, n;
+};
+
+/* Those that the environment asks for. */
+static struct seeds prepare(uint64_t n)
 {
     const char *count = getenv("SEEDS"), *first = getenv("FIRST");
-    uint64_t from = first ? strtoull(first, NULL, 10) : 1;
-    uint64_t n = count ? strtoull(count, NULL, 10) : first ? 1 : 400;
     trace = getenv("TRACE") != NULL;
     if (count)
         alarm(0);
@@ -1107,8 +1137,29 @@ static void run_seeds(enum fault kind)
     signal(SIGABRT, on_abort);
     if (__sanitizer_set_death_callback)
         __sanitizer_set_death_callback(say_seed);
-    for (uint64_t s = from; s < from + n; s++)
-        run_seed(s, kind);
+    return (struct seeds){first ? strtoull(first, NULL, 10) : 1, count   ? strtoull(count, NULL, 10)
+                                                                 : first ? 1
+                                                                         : n};
+}
+
+static void run_seeds(enum fault kind)
+{
+    struct seeds k = prepare(400);
+    fault_at = 0;
+    for (uint64_t s = k.from; s < k.from + k.n; s++)
+        run_seed(s, kind, FUNCTIONS);
+}
+
+/* One call of each function, with the fault at its first message, its second, and so on. */
+static void run_each_step(enum fault kind)
+{
+    struct seeds k = prepare(400);
+    for (uint64_t s = k.from; s <= k.from + k.n / 80; s++) /* each is about 500 calls */
+        for (int f = 0; f < FUNCTIONS; f++)
+            for (fault_at = 1, struck = true; struck; fault_at++) {
+                struck = false;
+                run_seed(s, kind, (enum function)f);
+            }
 }
 
 TEST(a_network_without_faults)
@@ -1158,4 +1209,28 @@ TEST(connections_that_are_reset)
 TEST(connections_that_stall)
 {
     run_seeds(STALLED);
+}
+TEST(messages_that_are_overtaken)
+{
+    run_seeds(REORDERED);
+}
+TEST(one_message_vanishes_at_each_step_of_a_call)
+{
+    run_each_step(LOSSY);
+}
+TEST(one_message_comes_twice_at_each_step_of_a_call)
+{
+    run_each_step(REPEATING);
+}
+TEST(one_message_is_overtaken_at_each_step_of_a_call)
+{
+    run_each_step(REORDERED);
+}
+TEST(a_subscription_overflows_at_each_step_of_a_call)
+{
+    run_each_step(SLOW);
+}
+TEST(a_connection_breaks_at_each_step_of_a_call)
+{
+    run_each_step(CUT);
 }

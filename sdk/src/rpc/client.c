@@ -368,8 +368,9 @@ struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
     exchange_encode(x, f->params, params, &o->params);
 
     char subject[SUBJECT_MAX], rc[INBOX_SUBJECT_MAX];
-    int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s.%s", r->lattice,
-                     WCP_ARG(peer_id(l)), iface->name, f->name);
+    const char *instance = rpc_instance(iface);
+    int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s%s%s", r->lattice,
+                     WCP_ARG(peer_id(l)), instance, *instance ? "." : "", f->name);
     assert(n > 0 && (size_t)n < sizeof subject); /* ids are bounded where links are read */
     inbox_subject(r, &x->entry, rc);
     const struct wcp_header headers[] = {

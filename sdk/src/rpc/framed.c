@@ -122,7 +122,7 @@ static bool begin_call(struct framed *f, struct wcp_bytes *data)
     for (size_t i = 0; i < r->served_count; i++) {
         const struct served *s = &r->served[i];
         if (wcp_str_eq(wcp_str(s->func->name), function) &&
-            wcp_str_eq(wcp_str(s->iface->name), instance)) {
+            wcp_str_eq(wcp_str(rpc_instance(s->iface)), instance)) {
             headless_remove(f);
             r->stats.calls++;
             server_framed(r, s, f, f->source, f->link_name);
@@ -306,7 +306,7 @@ bool framed_is_sending(const struct exchange *x)
 void framed_begin(struct exchange *x)
 {
     struct wcp_buf b = {0};
-    frames_put_header(&b, x->iface->name, x->func->name);
+    frames_put_header(&b, rpc_instance(x->iface), x->func->name);
     x->framed->conn->write(x->framed->conn, (struct wcp_bytes){b.ptr, b.len});
     wcp_buf_free(&b);
 }

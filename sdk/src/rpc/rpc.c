@@ -175,6 +175,11 @@ void rpc_request(struct rpc *r, const struct wcp_msg *request, uint32_t timeout_
 
 /* --- serving --- */
 
+const char *rpc_instance(const struct wcp_interface *i)
+{
+    return i->in_world ? "" : i->name;
+}
+
 void rpc_serve(struct rpc *r, const struct wcp_export *e)
 {
     char subject[512], queue[256];
@@ -185,8 +190,9 @@ void rpc_serve(struct rpc *r, const struct wcp_export *e)
         memcpy(&handler, (const char *)e->impl + e->interface->handlers[i], sizeof handler);
         if (!handler)
             continue;
-        int n = snprintf(subject, sizeof subject, "%s.wrpc.0.0.1.%s.%s", queue, e->interface->name,
-                         f->name);
+        const char *instance = rpc_instance(e->interface);
+        int n = snprintf(subject, sizeof subject, "%s.wrpc.0.0.1.%s%s%s", queue, instance,
+                         *instance ? "." : "", f->name);
         assert(n > 0 && (size_t)n < sizeof subject);
         r->served = wcp_realloc(r->served, (r->served_count + 1) * sizeof *r->served);
         r->served[r->served_count++] = (struct served){.sub = r->t->subscribe(r->t, subject, queue),

@@ -36,6 +36,8 @@ struct rpc_config {
 struct rpc *rpc_new(const struct rpc_config *c); /* subscribes the inbox */
 void rpc_free(struct rpc *r);                    /* ends every call first, as rpc_abort */
 
+/* What an interface is called on the wire: "" for functions directly in a world. */
+const char *rpc_instance(const struct wcp_interface *i);
 /* Queue-subscribes every function of e that has a handler. */
 void rpc_serve(struct rpc *r, const struct wcp_export *e);
 /* Leaves all of those subscriptions; running calls go on, and connections whose header comes within
