@@ -87,8 +87,8 @@ struct wit_type {
     bool async; /* holds a stream or a future, at any depth */
     const char
         *c_name; /* filled in by witc: what its struct, constants and table are named after */
-    /* Filled in by tables.c: its table, the alignment of its C form, and the longest index path to a
-     * stream or future in it. */
+    /* Filled in by tables.c: its table, the alignment of its C form, and the longest index path to
+     * a stream or future in it. */
     const struct wcp_type *table;
     uint32_t align, levels;
 };
