@@ -1,8 +1,9 @@
 #!/bin/sh
 # build.sh: builds the peers (lattice-host, component.wasm, load) once, and keeps them outside the tree.
 #
-#   build.sh           builds them if these sources have not been built yet; prints their paths
-#   build.sh --check   prints their paths if they are there, else ends with exit code 1
+#   build.sh                       builds them if these sources have not been built yet; prints their paths
+#   build.sh --wasm-tools          the same of the WIT parser that witc is compared with
+#   build.sh [--wasm-tools] --check   prints the paths if they are there, else ends with exit code 1
 #
 # Exit code 3: they are not there, and this machine lacks what it takes to build them.
 set -eu
@@ -16,10 +17,37 @@ key=$(find Cargo.toml Cargo.lock host component load -type f | LC_ALL=C sort |
     xargs sha256sum | sha256sum | cut -c1-16)
 out=$cache/$key
 
+WASM_TOOLS=1.263.0 # tests/wit/check.py knows by what it differs from witc
+
 skip() {
     echo "peers: skipped: $1" >&2
     exit 3
 }
+
+need_cargo() {
+    command -v cargo >/dev/null && command -v rustc >/dev/null ||
+        skip "cargo is missing (https://rustup.rs)"
+    version=$(rustc --version | cut -d' ' -f2)
+    minor=$(echo "$version" | cut -d. -f2)
+    [ "$minor" -ge $MIN_RUST ] || skip "rustc $version is too old, 1.$MIN_RUST is needed"
+    export CARGO_TARGET_DIR="$cache/target"
+}
+
+if [ "${1-}" = --wasm-tools ]; then
+    tools=${cache%/peers}/wasm-tools-$WASM_TOOLS
+    if [ ! -x "$tools/bin/wasm-tools" ]; then
+        [ "${2-}" != --check ] || exit 1
+        need_cargo
+        echo "peers: building wasm-tools $WASM_TOOLS in $cache/target (about 5 minutes on 2 cores)" >&2
+        rm -rf "$tools.new"
+        nice cargo install --locked --version $WASM_TOOLS --no-default-features --features component \
+            --no-track --root "$tools.new" wasm-tools >&2
+        rm -rf "$tools"
+        mv "$tools.new" "$tools"
+    fi
+    echo "$tools/bin/wasm-tools"
+    exit
+fi
 
 built() {
     [ -x "$out/lattice-host" ] && [ -x "$out/load" ] && [ -s "$out/component.wasm" ]
@@ -29,17 +57,12 @@ if [ "${1-}" = --check ] && ! built; then
     exit 1
 fi
 if ! built; then
-    command -v cargo >/dev/null && command -v rustc >/dev/null ||
-        skip "cargo is missing (https://rustup.rs)"
-    version=$(rustc --version | cut -d' ' -f2)
-    minor=$(echo "$version" | cut -d. -f2)
-    [ "$minor" -ge $MIN_RUST ] || skip "rustc $version is too old, 1.$MIN_RUST is needed"
+    need_cargo
     [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM" ] ||
         rustup target add $WASM >&2 ||
         skip "rustc has no target $WASM, and rustup could not add it"
 
     echo "peers: building in $cache/target (about 15 minutes on 2 cores the first time)" >&2
-    export CARGO_TARGET_DIR="$cache/target"
     cargo build --release --locked -p lattice-host >&2
     cargo build --release --locked -p load >&2
     cargo build --release --locked -p component --target $WASM >&2
