@@ -242,7 +242,7 @@ static void func(struct wit *w, const struct wit_func *f, struct wcp_func *out)
     struct wit_type record = {
         .kind = WIT_RECORD, .pos = f->pos, .items = f->params, .count = f->count};
     struct wcp_type *params = wcp_alloc(&w->arena, 1, sizeof *params);
-    struct wcp_field *fields = f->count ? names(w, &record) : NULL;
+    struct wcp_field *fields = names(w, &record);
     struct layout l = LAYOUT(struct wcp_call);
     members(w, f->params, fields, &l);
     *params = (struct wcp_type){
