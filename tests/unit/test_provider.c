@@ -38,7 +38,8 @@ static void handler(void)
 static const struct wcp_func funcs[] = {
     {.name = "get", .size = sizeof(struct wcp_call), .params = &no_params, .invoke = invoke}};
 static const uint32_t handlers[] = {0};
-static const struct wcp_interface store = {"wrpc:keyvalue/store@0.2.0-draft", funcs, 1, handlers};
+static const struct wcp_interface store = {
+    .name = "wrpc:keyvalue/store@0.2.0-draft", .funcs = funcs, .count = 1, .handlers = handlers};
 static const struct {
     void (*get)(void);
 } impl = {handler};
@@ -115,8 +116,8 @@ static void make(bool standalone, const char *links)
     if (hostdata_parse((struct wcp_bytes){line.ptr, line.len}, &hd, &err))
         FAIL("%s", err.msg);
     hd.standalone = standalone;
-    instance =
-        instance_new(&def, &hd, &(struct instance_env){&net.t, &story, on_serving, on_done, NULL});
+    instance = instance_new(
+        &def, &hd, &(struct instance_env){&net.t, &story, on_serving, NULL, on_done, NULL});
     CHECK(!hd.host_id); /* moved out */
     wcp_buf_free(&json);
     wcp_buf_free(&line);
