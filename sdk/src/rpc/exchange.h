@@ -158,6 +158,8 @@ void ins_cut(struct exchange *x, int status);
 void outs_cut(struct exchange *x, bool tell_peer);
 /* Appends what follows send_base in the subject of each outgoing channel, ".0.1" with its NUL. */
 void outs_list(const struct exchange *x, struct wcp_buf *b);
+/* An outgoing channel of which all bytes are known, as they travel: sent as a future's value is. */
+void outs_put_bytes(struct exchange *x, const struct path *p, struct wcp_bytes data);
 void ins_close(struct exchange *x);
 void ins_end(struct exchange *x); /* the peer has ended all its channels; sets ins_ended */
 /* What was received for readers that do not want it now. */

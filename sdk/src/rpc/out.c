@@ -266,6 +266,15 @@ void outs_list(const struct exchange *x, struct wcp_buf *b)
     }
 }
 
+void outs_put_bytes(struct exchange *x, const struct path *p, struct wcp_bytes data)
+{
+    struct wcp_out *o = wcp_out_new(NULL);
+    *o = (struct wcp_out){.x = x, .next = x->outs, .path = *p, .future = true, .ended = true};
+    wcp_buf_put(&o->buf, data.ptr, data.len);
+    o->item_count = data.len != 0;
+    x->outs = o;
+}
+
 /* Takes o out of its call; its writer still has it, and frees it by ending it. */
 static void out_orphan(struct wcp_out *o)
 {
