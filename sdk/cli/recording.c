@@ -114,8 +114,8 @@ static uint64_t big_endian(const uint8_t *p, size_t n)
 static bool layout(uint8_t first, size_t *length_bytes, size_t *fixed, uint64_t *bytes,
                    uint64_t *items)
 {
-    static const uint8_t tail[] = {/* c0 */ 0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 4, 8,
-                                   /* cc */ 1, 2, 4, 8, 1, 2, 4, 8,
+    static const uint8_t tail[] = {/* c0 */ 0, 0, 0, 0, 1,  2, 4, 1, 2, 4, 4, 8,
+                                   /* cc */ 1, 2, 4, 8, 1,  2, 4, 8,
                                    /* d4 */ 2, 3, 5, 9, 17, 1, 2, 4, 2, 4, 2, 4};
     *length_bytes = *fixed = 0;
     *bytes = *items = 0;
@@ -267,7 +267,6 @@ bool recording_takes_function(const char *function)
     return *function && fits(function, FUNCTION_FORBIDDEN, RPC_FUNCTION_MAX);
 }
 
-
 static int copy_text(const msgpack_object *o, const char *what, const char *forbidden, size_t max,
                      const char **out, struct wcp_arena *a, struct wcp_err *err)
 {
@@ -312,11 +311,13 @@ static int get_headers(const msgpack_object *map, struct recorded *c, struct wcp
     int rc = 0;
     for (uint32_t i = 0; i < o->via.map.size && rc == 0; i++) {
         const msgpack_object_kv *kv = &o->via.map.ptr[i];
-        rc = copy_text(&kv->key, "headers: a name", NAME_FORBIDDEN, NAME_MAX_BYTES, &headers[i].name, a, err);
+        rc = copy_text(&kv->key, "headers: a name", NAME_FORBIDDEN, NAME_MAX_BYTES,
+                       &headers[i].name, a, err);
         if (rc == 0 && !*headers[i].name)
             rc = wcp_fail(err, WCP_EPROTO, "headers: an empty name found");
         if (rc == 0)
-            rc = copy_text(&kv->val, "headers: a value", "", VALUE_MAX_BYTES, &headers[i].value, a, err);
+            rc = copy_text(&kv->val, "headers: a value", "", VALUE_MAX_BYTES, &headers[i].value, a,
+                           err);
     }
     c->headers = headers;
     c->header_count = o->via.map.size;
@@ -438,6 +439,11 @@ struct recording {
     uint64_t offset; /* of buf in the file */
 };
 
+uint64_t recording_at(const struct recording *r)
+{
+    return r->offset + r->used;
+}
+
 /* The next map of the file; see recording_next. */
 static int next(struct recording *r, struct recording_head *h, struct recorded *c,
                 struct wcp_arena *a, bool *cut, struct wcp_err *err)
@@ -448,7 +454,7 @@ static int next(struct recording *r, struct recording_head *h, struct recorded *
         int rc = in.len == 0 ? WCP_EMORE
                  : c         ? recording_get(&rest, c, a, err)
                              : recording_get_head(&rest, h, a, err);
-        uint64_t at = r->offset + r->used;
+        uint64_t at = recording_at(r);
         if (rc == 0) {
             r->used += in.len - rest.len;
             return 1;
@@ -497,6 +503,15 @@ int recording_next(struct recording *r, struct recorded *c, struct wcp_arena *a,
 {
     *cut = false;
     return next(r, NULL, c, a, cut, err);
+}
+
+int recording_seek(struct recording *r, uint64_t at, struct wcp_err *err)
+{
+    if (fseeko(r->file, (off_t)at, SEEK_SET) != 0)
+        return wcp_fail(err, WCP_EIO, "%s: %s", r->path, strerror(errno));
+    r->offset = at;
+    r->used = r->buf.len = 0;
+    return 0;
 }
 
 void recording_close(struct recording *r)

@@ -8,7 +8,7 @@
 #define RECORDED_ENDS(X)                                                                           \
     X(COMPLETE, "complete")                                                                        \
     X(NO_ANSWER, "no answer") /* neither a result nor its end */                                   \
-    X(CUT, "cut")             /* the recorder did not see all of it */                             \
+    X(CUT, "cut")             /* the recorder did not see all of it, or two servers answered */    \
     X(TRUNCATED, "truncated") /* larger than the recorder was to keep: without its bytes */
 
 enum recorded_end {
@@ -20,9 +20,9 @@ enum recorded_end {
 extern const char *const recorded_end_texts[RECORDED_ENDINGS];
 
 struct recorded {
-    uint64_t number;    /* from 1 */
-    uint64_t time_us;   /* since 1970: when it was invoked */
-    uint64_t answer_us; /* from there to the last byte of the results' root; 0: there was none */
+    uint64_t number;      /* from 1 in the order of invocation; files are in that of ending */
+    uint64_t time_us;     /* since 1970: when it was invoked */
+    uint64_t answer_us;   /* from there to the last byte of the results' root; 0: there was none */
     const char *function; /* "wrpc:keyvalue/store@0.2.0-draft.get" */
     const struct wcp_header *headers;
     size_t header_count;
@@ -63,6 +63,8 @@ int recording_open(const char *path, struct recording **r, struct recording_head
  * 0: there is none. A file that ends within a call is as good as one without that call: *cut. */
 int recording_next(struct recording *r, struct recorded *c, struct wcp_arena *a, bool *cut,
                    struct wcp_err *err);
+uint64_t recording_at(const struct recording *r); /* where the next one begins */
+int recording_seek(struct recording *r, uint64_t at, struct wcp_err *err);
 void recording_close(struct recording *r); /* NULL is allowed */
 
 #endif

@@ -16,8 +16,8 @@
 #include <wcp/map.h>
 
 #define SETTLED_US   3000000u
-#define QUIET_US     30000000u /* as long as servers and clients of ours wait */
-#define OPEN_MAX     200000    /* calls */
+#define QUIET_US     30000000u           /* as long as servers and clients of ours wait */
+#define OPEN_MAX     200000              /* calls */
 #define BYTES_MAX    ((size_t)512 << 20) /* in all calls that are open */
 #define CHANNELS_MAX 1000                /* of a call */
 
@@ -29,7 +29,7 @@ struct channel {
 
 struct call {
     struct call *next, **prev;
-    uint64_t time_us, began_us, answer_us, last_us;
+    uint64_t number, time_us, began_us, answer_us, last_us;
     char *rc, *rs, *function;
     struct wcp_arena arena; /* of the headers */
     struct wcp_header *headers;
@@ -39,16 +39,16 @@ struct call {
     struct channel *channels;
     size_t channel_count, bytes;
     bool params_ended, results_ended, accept_repeated, truncated;
-    bool mixed; /* two servers answer */
+    bool refused; /* by a status */
+    bool mixed;   /* two servers answer */
 };
 
 struct tap {
     struct tap_config c;
-    size_t prefix_len; /* of invocations' subjects */
+    size_t prefix_len;     /* of invocations' subjects */
     struct wcp_map *calls; /* by Rc, and by Rs */
     struct call *open;
     size_t open_count, bytes;
-    uint64_t number; /* of the last call that ended */
     struct tap_stats stats;
 };
 
@@ -102,7 +102,7 @@ void tap_free(struct tap *t)
 
 static bool is_settled(const struct call *c)
 {
-    bool ended = c->params_ended && c->results_ended && !c->mixed;
+    bool ended = (c->params_ended && c->results_ended && !c->mixed) || c->refused;
     for (size_t i = 0; i < c->channel_count && ended; i++)
         ended = c->channels[i].ended;
     return ended;
@@ -125,7 +125,7 @@ static void end(struct tap *t, struct call *c, bool cut)
                        *results = wcp_alloc(&c->arena, c->channel_count + 1, sizeof *results);
     bool nothing = !c->result_messages && !c->results_ended;
     struct recorded r = {
-        .number = ++t->number,
+        .number = c->number,
         .time_us = c->time_us,
         .answer_us = c->answer_us,
         .function = c->function,
@@ -138,6 +138,7 @@ static void end(struct tap *t, struct call *c, bool cut)
         .results_channels = results,
         .results_channel_count = list_channels(c, true, results),
         .ended = c->truncated      ? RECORDED_TRUNCATED
+                 : c->refused      ? RECORDED_NO_ANSWER
                  : is_settled(c)   ? RECORDED_COMPLETE
                  : cut || !nothing ? RECORDED_CUT
                                    : RECORDED_NO_ANSWER,
@@ -171,9 +172,9 @@ void tap_invocation(struct tap *t, const struct wcp_msg *m, const struct wcp_hea
         t->stats.refused++;
         return;
     }
-    t->stats.seen++;
     c = wcp_calloc(1, sizeof *c);
-    *c = (struct call){.time_us = time_us,
+    *c = (struct call){.number = ++t->stats.seen,
+                       .time_us = time_us,
                        .began_us = now_us,
                        .last_us = now_us,
                        .rc = wcp_str_dup(wcp_str(m->reply)),
@@ -197,7 +198,7 @@ void tap_invocation(struct tap *t, const struct wcp_msg *m, const struct wcp_hea
 static void on_accept(struct tap *t, struct call *c, const struct wcp_msg *m)
 {
     if (m->status || !m->reply || !*m->reply) { /* that is the server's whole answer */
-        c->params_ended = c->results_ended = true;
+        c->refused = true;
         return;
     }
     if (c->rs) {
@@ -286,8 +287,10 @@ bool tap_inbox(struct tap *t, const struct wcp_msg *m, uint64_t now_us)
             continue;
         c = wcp_map_get(t->calls, (struct wcp_str){m->subject, (size_t)(at - m->subject)});
         const char *tail = at + strlen(words[result]);
-        if (!c || strncmp(result ? c->rc : c->rs ? c->rs : "", m->subject,
-                          (size_t)(at - m->subject)) != 0)
+        if (!c || strncmp(result  ? c->rc
+                          : c->rs ? c->rs
+                                  : "",
+                          m->subject, (size_t)(at - m->subject)) != 0)
             continue;
         c->last_us = now_us;
         if (*tail)

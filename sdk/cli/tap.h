@@ -15,7 +15,7 @@ struct tap_config {
 };
 
 struct tap_stats {
-    uint64_t seen;    /* invocations that were taken */
+    uint64_t seen;    /* invocations that were taken; each has the count so far as its number */
     uint64_t refused; /* without a reply subject, or with what no recording holds */
 };
 

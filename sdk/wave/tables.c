@@ -207,11 +207,11 @@ static struct wit_type *made(struct wit *w, struct wit_type *t)
     case WIT_BORROW:
     case WIT_RESOURCE: set(t, &wcp_handle, alignof(struct wcp_bytes)); break;
     case WIT_LIST:
-        if (wit_real(t->elem)->kind == WIT_U8) {
+        if (wit_real(t->elem)->kind == WIT_U8)
             set(t, &wcp_list_u8, alignof(struct wcp_bytes));
-            break;
-        }
-        /* fall through */
+        else
+            composite(w, t);
+        break;
     default: composite(w, t);
     }
     return t;

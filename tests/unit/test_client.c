@@ -143,9 +143,9 @@ TEST(a_raw_call_sends_bytes_and_is_told_bytes)
     fixture_inbox(&f, rc, RS, NO_DATA);
     fixture_pass_ms(&f, 2);
     fixture_expect(&f, RS ".params", "");
-    fixture_expect(&f, RS ".params.0.3", "");
     fixture_expect(&f, RS ".params.1", "02616200");
     fixture_expect(&f, RS ".params.1", "");
+    fixture_expect(&f, RS ".params.0.3", "");
     fixture_inbox(&f, rc_results_0, NULL, test_unhex("01"));
     fixture_inbox(&f, rc_results, NULL, test_unhex("ae"));
     fixture_inbox(&f, rc_results, NULL, test_unhex("02"));
@@ -179,8 +179,8 @@ TEST(a_raw_call_fails_as_others_do)
     CHECK_STR(told, "!-8");
     fixture_inbox(&f, rc, RS, NO_DATA); /* too late, but it must be told that nothing comes */
     fixture_expect(&f, RS ".params", "");
-    fixture_expect(&f, RS ".params.0.3", "");
     fixture_expect(&f, RS ".params.1", "");
+    fixture_expect(&f, RS ".params.0.3", "");
     fixture_close(&f);
 
     told[0] = '\0';
