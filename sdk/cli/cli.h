@@ -26,7 +26,14 @@
     X(HOST_ID, "host-id", "ID", 0, "whose shutdown message it obeys (wcp)")                        \
     X(CONFIG, "config", "K=V", 1, "the provider's own configuration")                              \
     X(LINK, "link", "JSON", 1, "a link known from the start: JSON, or @FILE")                      \
-    X(LOG, "log", "LEVEL", 0, "error, warn, info, debug or trace (info)")
+    X(LOG, "log", "LEVEL", 0, "error, warn, info, debug or trace (info)")                          \
+    X(OUTPUT, "output", "FILE", 0, "where the recording goes, also -o; a new file (ID.wcprec)")    \
+    X(CALLS, "count", "N", 0, "end after so many calls")                                           \
+    X(SECONDS, "seconds", "N", 0, "end after so many seconds")                                     \
+    X(INBOX, "inbox", "PREFIX", 1, "where callers and providers have their inboxes (_INBOX)")      \
+    X(MAX_BYTES, "max-bytes", "N", 0, "keep no call that is larger (16777216)")                    \
+    X(ONLY, "only", "FUNCTION", 0, "no others; all of its name, or its end behind a dot or slash") \
+    X(CONCURRENCY, "concurrency", "N", 0, "so many calls at a time (1)")
 
 enum opt {
 #define X(id, name, arg, repeat, help) OPT_##id,
@@ -41,8 +48,8 @@ struct options {
     size_t operand_count;
     struct config source_config, target_config, config;
     struct strings source_names, target_names; /* named configs: resolved by hosts */
-    struct strings links;
-    uint32_t timeout_ms, wait_ms;
+    struct strings links, inboxes;
+    uint32_t timeout_ms, wait_ms, count, seconds, max_bytes, concurrency; /* 0: not given */
 };
 
 /* A command: what wcp.c's table holds, options.c checks, and help.c prints as help and as manual
@@ -95,5 +102,8 @@ int cmd_link_del(const struct options *o, struct wcp_err *err);
 int cmd_link_move(const struct options *o, struct wcp_err *err);
 int cmd_health(const struct options *o, struct wcp_err *err);
 int cmd_host_data(const struct options *o, struct wcp_err *err);
+int cmd_record(const struct options *o, struct wcp_err *err);
+int cmd_replay(const struct options *o, struct wcp_err *err);
+int cmd_doctor(const struct options *o, struct wcp_err *err);
 
 #endif

@@ -157,6 +157,23 @@ TEST(a_raw_call_sends_bytes_and_is_told_bytes)
     fixture_close(&f);
 }
 
+TEST(a_raw_call_is_not_told_what_is_repeated)
+{
+    fixture_init(&f, NULL);
+    call_raw(NULL, 0);
+    invoked("add", "02ac02");
+    fixture_inbox(&f, rc, RS, NO_DATA);
+    fixture_inbox(&f, rc_results, NULL, test_unhex("ae02"));
+    fixture_inbox(&f, rc, RS, NO_DATA);
+    fixture_inbox(&f, rc_results, NULL, test_unhex("ae02"));
+    fixture_inbox(&f, rc_results, NULL, test_unhex("ae02")); /* without an accept: more of it */
+    fixture_inbox(&f, rc, RS, NO_DATA);
+    fixture_inbox(&f, rc_results, NULL, NO_DATA);
+    CHECK_STR(told, ":ae02 :ae02 . ");
+    wcp_cancel(raw_call);
+    fixture_close(&f);
+}
+
 TEST(a_raw_call_may_end_where_it_is_told)
 {
     fixture_init(&f, NULL);

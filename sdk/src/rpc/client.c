@@ -26,6 +26,8 @@ struct raw {
     struct rpc_raw c; /* only its functions and ctx are used */
     struct wcp_func func;
     struct wcp_interface iface;
+    size_t messages; /* of the root; the first is kept in x.root */
+    bool accept_repeated;
     char function[];
 };
 
@@ -235,8 +237,11 @@ static void on_accept(struct wcp_outgoing *o, const struct wcp_msg *m)
     struct exchange *x = &o->x;
     size_t n = m->reply ? strlen(m->reply) : 0;
     char why[64];
-    if (o->accepted)
-        return; /* repeated */
+    if (o->accepted) { /* repeated */
+        if (o->raw)
+            o->raw->accept_repeated = true;
+        return;
+    }
     exchange_touch(x);
     if (x->dead && (m->status || n == 0)) { /* given up, and nothing will be accepted */
         end_params(o);
@@ -299,10 +304,24 @@ static void on_result(struct wcp_outgoing *o, struct wcp_bytes first, void **own
     deliver(o, 0);
 }
 
+/* What is repeated with an accept (server.c) is bytes behind the value, for who knows its type.
+ * Here it is known by being the same as all that came before. */
+static bool is_repeated(struct wcp_outgoing *o, struct wcp_bytes data)
+{
+    struct raw *raw = o->raw;
+    struct wcp_buf *root = &o->x.root;
+    bool same = raw->accept_repeated && raw->messages == 1 && data.len == root->len &&
+                memcmp(data.ptr, root->ptr, data.len) == 0;
+    raw->accept_repeated = false;
+    if (data.len && !same && raw->messages++ == 0)
+        wcp_buf_put(root, data.ptr, data.len);
+    return data.len && same;
+}
+
 static void on_raw(struct wcp_outgoing *o, struct wcp_str path, struct wcp_bytes data)
 {
     exchange_touch(&o->x);
-    if (!o->delivered)
+    if (!o->delivered && (path.len || !is_repeated(o, data)))
         o->raw->c.received(o->raw->c.ctx, path, data);
 }
 
