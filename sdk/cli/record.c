@@ -11,7 +11,11 @@
 #include <unistd.h>
 #include <uv.h>
 
-enum { TICK_MS = 100, MAX_BYTES = 16 << 20 };
+enum {
+    TICK_MS = 100,
+    MAX_BYTES = 16 << 20,
+    LAST_MS = 500, /* for the ends of calls that run when the recording ends */
+};
 
 struct recorder {
     const struct options *o;
@@ -24,6 +28,7 @@ struct recorder {
     uint64_t ended[RECORDED_ENDINGS];
     uint64_t strangers; /* calls with an inbox that is not listened to */
     char stranger[100]; /* one of those */
+    bool ending;
 };
 
 static uint64_t now_us(void)
@@ -95,7 +100,7 @@ static void on_invocation(void *ctx, struct wcp_msg *m)
 {
     struct recorder *r = ctx;
     struct headers h = {0};
-    if (r->o->count && tap_stats(r->tap)->seen == r->o->count)
+    if (r->ending || (r->o->count && tap_stats(r->tap)->seen == r->o->count))
         return;
     see_stranger(r, m->reply);
     nats_headers(m, on_header, &h);
@@ -167,6 +172,12 @@ static void run(struct recorder *r)
             tick = session_now(r->session) + TICK_MS;
         }
     }
+    /* What happened before the end was asked for may still be on its way. */
+    r->ending = true;
+    end = session_now(r->session) + LAST_MS;
+    (void)session_flush(r->session, &(struct wcp_err){0});
+    while (tap_moving(r->tap) && session_now(r->session) < end && !r->err.code)
+        session_turn(r->session, TICK_MS);
     tap_cut(r->tap);
 }
 
@@ -220,7 +231,7 @@ int cmd_record(const struct options *o, struct wcp_err *err)
     }
     if (r.fd >= 0 && close(r.fd) != 0 && rc == 0)
         rc = wcp_fail(err, WCP_EIO, "%s: %s", r.path, strerror(errno));
+    session_close(r.session); /* messages come until then */
     tap_free(r.tap);
-    session_close(r.session);
     return rc;
 }

@@ -95,7 +95,8 @@ static int find_calls(struct replay *r, struct wcp_err *err)
             (void)fprintf(stderr, "wcp: %s ends within a call, at byte %" PRIu64 ": without it\n",
                           r->o->operands[0], at);
         if (rc <= 0) {
-            qsort(r->places, r->place_count, sizeof *r->places, by_number);
+            if (r->place_count)
+                qsort(r->places, r->place_count, sizeof *r->places, by_number);
             return rc;
         }
     }
@@ -404,15 +405,13 @@ int cmd_replay(const struct options *o, struct wcp_err *err)
     int rc = recording_open(o->operands[0], &r.file, &head, &a, err);
     if (rc == 0)
         rc = find_calls(&r, err);
-    if (rc == 0)
-        rc = session_open(o, &r.session, err);
-    if (rc == 0) {
+    if (rc == 0 && session_open(o, &r.session, err)) {
+        rc = EXIT_NOT_SENT;
+    } else if (rc == 0) {
         session_watch_signals(r.session);
         rc = run(&r, err);
         print_summary(&r);
         rc = rc || r.not_sent ? EXIT_NOT_SENT : r.differ ? EXIT_FAILED : 0;
-    } else if (r.file && r.place_count) {
-        rc = EXIT_NOT_SENT;
     }
     session_close(r.session);
     recording_close(r.file);

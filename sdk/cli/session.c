@@ -51,8 +51,10 @@ static void on_log(void *ctx, enum wcp_level level, const char *line)
 static void on_connected(void *ctx)
 {
     struct session *s = ctx;
-    s->rpc = rpc_new(&(struct rpc_config){
-        .transport = nats_conn_transport(s->nats), .lattice = s->lattice, .id = "wcp"});
+    s->rpc = rpc_new(&(struct rpc_config){.transport = nats_conn_transport(s->nats),
+                                          .lattice = s->lattice,
+                                          .id = "wcp",
+                                          .limits = {.call_ms = s->timeout_ms}});
 }
 
 static void on_message(void *ctx, int sub, struct wcp_msg *m)

@@ -323,6 +323,14 @@ size_t tap_open(const struct tap *t)
     return t->open_count;
 }
 
+size_t tap_moving(const struct tap *t)
+{
+    size_t n = 0;
+    for (const struct call *c = t->open; c; c = c->next)
+        n += !is_settled(c);
+    return n;
+}
+
 const struct tap_stats *tap_stats(const struct tap *t)
 {
     return &t->stats;

@@ -34,6 +34,7 @@ void tap_tick(struct tap *t, uint64_t now_us);
 /* Messages may be missing from now on, or nothing more will come: ends all that is open. */
 void tap_cut(struct tap *t);
 size_t tap_open(const struct tap *t);
+size_t tap_moving(const struct tap *t); /* those that wait for the end of a channel */
 const struct tap_stats *tap_stats(const struct tap *t);
 
 #endif
