@@ -84,12 +84,12 @@ static void on_link(void *ctx, struct linkdef *l, const char *why)
         d->links = wcp_realloc(d->links, (d->link_count + 1) * sizeof *d->links);
         d->links[d->link_count++] =
             (struct examined_link){*l, why ? wcp_str_dup(wcp_str(why)) : NULL};
+        *l = (struct linkdef){0}; /* taken */
         return;
     }
     if (fit)
         wcp_buf_fmt(&r->elsewhere, "%s'%s' (%s:%s, link '%s')", r->elsewhere.len ? ", " : "",
                     l->target, l->wit_namespace, l->wit_package, l->name);
-    linkdef_free(l);
 }
 
 static void on_done(void *ctx, bool complete, const struct wcp_err *err)
