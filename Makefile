@@ -54,7 +54,7 @@ ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --jobs=$(shell nproc)
 endif
 
-all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp)) $(BUILD)/bin/bench ## Build every executable into build/bin
+all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp)) $(BUILD)/bin/bench $(BUILD)/bin/vec ## Build every executable into build/bin
 
 # --- the SDK ---
 $(LIB): $(SDK_SRC:%.c=$(OBJ)/%.o)
@@ -116,7 +116,8 @@ $(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapt
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
-$(BUILD)/bin/bench: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/*.c)) $(BUILD)/gen/tests/gen.a $(LIB)
+# bench, and vec, a provider for tests
+$(BUILD)/bin/bench $(BUILD)/bin/vec: $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(addsuffix .o,$$(basename $$(wildcard tests/$$*/*.c)))) $(BUILD)/gen/tests/gen.a $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@

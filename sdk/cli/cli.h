@@ -3,6 +3,7 @@
 #define CLI_H
 
 #include "lattice/linkdef.h"
+#include <wcp/link.h>
 
 /* name, argument (NULL: none), may be repeated, what it means */
 #define CLI_OPTIONS(X)                                                                             \
@@ -33,7 +34,14 @@
     X(INBOX, "inbox", "PREFIX", 1, "where callers and providers have their inboxes (_INBOX)")      \
     X(MAX_BYTES, "max-bytes", "N", 0, "keep no call that is larger (16777216)")                    \
     X(ONLY, "only", "FUNCTION", 0, "no others; all of its name, or its end behind a dot or slash") \
-    X(CONCURRENCY, "concurrency", "N", 0, "so many calls at a time (1)")
+    X(CONCURRENCY, "concurrency", "N", 0, "so many calls at a time (1)")                           \
+    X(UNIX, "unix", "PATH", 0, "call over this Unix socket, without NATS")                         \
+    X(TCP, "tcp", "HOST:PORT", 0, "call over this TCP port, without NATS")                         \
+    X(WIT, "wit", "PATH", 0, "a .wit file, a package's folder, or a folder of those (WCP_WIT)")    \
+    X(OUT, "out", "[STREAM=]FILE", 1, "where a stream of the result goes; STREAM as in 0.1")       \
+    X(TEXT, "text", NULL, 0, "print a list<u8> as a string, with \\xNN for what is no text")       \
+    X(CODEC, "codec", "FORMS", 0, "for old peers: cut-signed, padded-flags")                       \
+    X(RAW, "raw", NULL, 0, "bytes themselves instead of hexadecimal digits")
 
 enum opt {
 #define X(id, name, arg, repeat, help) OPT_##id,
@@ -48,7 +56,8 @@ struct options {
     size_t operand_count;
     struct config source_config, target_config, config;
     struct strings source_names, target_names; /* named configs: resolved by hosts */
-    struct strings links, inboxes;
+    struct strings links, outs, inboxes;
+    struct wcp_codec codec;
     uint32_t timeout_ms, wait_ms, count, seconds, max_bytes, concurrency; /* 0: not given */
 };
 
@@ -102,6 +111,9 @@ int cmd_link_del(const struct options *o, struct wcp_err *err);
 int cmd_link_move(const struct options *o, struct wcp_err *err);
 int cmd_health(const struct options *o, struct wcp_err *err);
 int cmd_host_data(const struct options *o, struct wcp_err *err);
+int cmd_call(const struct options *o, struct wcp_err *err);
+int cmd_encode(const struct options *o, struct wcp_err *err);
+int cmd_decode(const struct options *o, struct wcp_err *err);
 int cmd_record(const struct options *o, struct wcp_err *err);
 int cmd_replay(const struct options *o, struct wcp_err *err);
 int cmd_doctor(const struct options *o, struct wcp_err *err);

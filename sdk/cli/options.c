@@ -86,6 +86,10 @@ static const char *take(struct options *o, int opt, const char *value)
         return put_config(value, &o->target_config, &o->target_names) ? "KEY=VALUE or NAME" : NULL;
     case OPT_CONFIG: return put_config(value, &o->config, NULL) ? "KEY=VALUE" : NULL;
     case OPT_LINK: strings_put(&o->links, value); return NULL;
+    case OPT_CODEC:
+        return codec_parse(value, &o->codec, &(struct wcp_err){0}) ? "cut-signed or padded-flags"
+                                                                   : NULL;
+    case OPT_OUT: strings_put(&o->outs, value); return NULL;
     case OPT_TIMEOUT:
         return put_ms(value, &o->timeout_ms) ? "a number of milliseconds, at most a day" : NULL;
     case OPT_WAIT:
@@ -264,5 +268,6 @@ void options_free(struct options *o)
     strings_free(&o->source_names);
     strings_free(&o->target_names);
     strings_free(&o->links);
+    strings_free(&o->outs);
     strings_free(&o->inboxes);
 }

@@ -2,11 +2,13 @@
 #include "cli/compare.h"
 #include "cli/recording.h"
 #include "cli/session.h"
+#include "cli/values.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
+#include <wcp/map.h>
 
 enum {
     EXIT_NOT_SENT = 3,
@@ -32,9 +34,15 @@ struct replay {
     size_t place_count, next;
     struct sent *in_flight;
     size_t in_flight_count;
+    struct values wit;
+    struct wcp_map *types;   /* of struct result, by function */
     struct strings unserved; /* functions that nobody serves: said once each */
     uint64_t same, differ, not_sent, skipped;
     struct times recorded, now;
+};
+
+struct result {
+    const struct wcp_type *type; /* NULL: none, or not known */
 };
 
 /* A call on its way. */
@@ -129,6 +137,25 @@ static void print_difference(const struct sent *s, const char *text)
     printf("call %" PRIu64 " %s: %s\n", s->c.number, s->c.function, text);
 }
 
+/* The type of a function's result, if --wit or what is installed has it. */
+static const struct wcp_type *result_type(struct replay *r, const char *function)
+{
+    struct result *known = wcp_map_get(r->types, wcp_str(function));
+    if (!known) {
+        const struct wcp_interface *iface;
+        const struct wit_func *f;
+        size_t index;
+        known = wcp_calloc(1, sizeof *known);
+        if (values_function(&r->wit, function, &iface, &index, &f, &(struct wcp_err){0}) == 0)
+            known->type = iface->funcs[index].result;
+        else if (r->o->value[OPT_WIT])
+            (void)fprintf(stderr, "wcp: %s is not in %s: its answers are compared as bytes\n",
+                          function, r->o->value[OPT_WIT]);
+        wcp_map_put(r->types, wcp_str(function), known);
+    }
+    return known->type;
+}
+
 /* Compares what came by now. why: what ended it too early, or NULL. */
 static void judge(struct sent *s, const char *why)
 {
@@ -148,7 +175,7 @@ static void judge(struct sent *s, const char *why)
             wcp_buf_fmt(&text, "%s recorded, %s", none_recorded ? "no answer" : "an answer",
                         none ? why : "an answer came");
     } else {
-        same = answers_are_same(NULL, &was, &came, &text);
+        same = answers_are_same(result_type(r, s->c.function), &was, &came, &text);
         if (!same && why)
             wcp_buf_fmt(&text, "; %s", why);
     }
@@ -255,7 +282,7 @@ static void on_failed(void *ctx, int status)
         free_sent(s);
     } else {
         if (status == WCP_ETIMEOUT)
-            (void)snprintf(why, sizeof why, "nothing more came within %u ms", r->o->timeout_ms);
+            (void)snprintf(why, sizeof why, "nothing more came in time");
         else
             (void)snprintf(why, sizeof why, "%s",
                            status == WCP_ENOENT ? "nobody serves it" : wcp_strerror(status));
@@ -399,10 +426,12 @@ static void print_summary(struct replay *r)
 
 int cmd_replay(const struct options *o, struct wcp_err *err)
 {
-    struct replay r = {.o = o, .to = o->value[OPT_TO]};
+    struct replay r = {.o = o, .to = o->value[OPT_TO], .types = wcp_map_new(free)};
     struct recording_head head;
     struct wcp_arena a = {0};
-    int rc = recording_open(o->operands[0], &r.file, &head, &a, err);
+    int rc = values_open(o, false, &r.wit, err);
+    if (rc == 0)
+        rc = recording_open(o->operands[0], &r.file, &head, &a, err);
     if (rc == 0)
         rc = find_calls(&r, err);
     if (rc == 0 && session_open(o, &r.session, err)) {
@@ -416,6 +445,8 @@ int cmd_replay(const struct options *o, struct wcp_err *err)
     session_close(r.session);
     recording_close(r.file);
     wcp_arena_free(&a);
+    wcp_map_free(r.types);
+    values_close(&r.wit);
     strings_free(&r.unserved);
     free(r.places);
     free(r.recorded.us);

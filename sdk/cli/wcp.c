@@ -58,6 +58,85 @@ const struct command commands[] = {
      .required = O(ID),
      .allowed = LATTICE | O(HOST_ID) | O(CONFIG) | O(LINK) | O(LOG),
      .run = cmd_host_data},
+    {.words = {"call"},
+     .operands = "[ID] FUNCTION [VALUE]...",
+     .least = 1,
+     .most = SIZE_MAX,
+     .help = "call a function of a provider or component",
+     .more =
+         "ID is who is called over NATS; with --unix or --tcp there is none. FUNCTION is "
+         "INTERFACE.NAME, as in wrpc:keyvalue/store.get or, for what belongs to a resource, "
+         "test:vec/api.counter.incr; its version, and the package, may be left out where the rest "
+         "is unique. The interfaces are those of --wit, else of WCP_WIT, else those installed with "
+         "wcp. A provider serves who is linked to it: the call comes from the id --source (wcp) "
+         "over the link --name.\n"
+         "Each VALUE is a parameter in WAVE, the WebAssembly Value Encoding:\n"
+         "  true  -5  6.02e23  nan  'x'  \"text\\n\"  [1, 2]  (1, \"b\")  {field: 1}  case(1)\n"
+         "  some(1) or just 1  none  ok(1)  err(\"why\")  {flag, other}  // comment\n"
+         "Beyond WAVE there is\n"
+         "  list<u8>  also a string, with \\xNN for any byte; or a file: @FILE, @\"FILE\",\n"
+         "            or - for the standard input\n"
+         "  handle    handle(\"0a0b\"), its bytes in hexadecimal digits\n"
+         "  stream    [1, 2], or a file: the bytes of a stream<u8>, else a value on each line\n"
+         "  future    the value, () for one without a type, or a file with the value\n"
+         "A whole VALUE of any other type may also be - or @FILE, which holds its text. Options at "
+         "the end may be left out.\n"
+         "The result is printed in WAVE, an error as err(...). In it, a stream or future is called "
+         "by its place: @0.1 is member 1 of the result. What comes on it follows, a line for each "
+         "value: @0.1: \"value\". With --out it goes to a file instead, bytes as they are. If the "
+         "result has one stream<u8> and --out does not name it, its bytes are the standard output, "
+         "and all else is on the standard error. A result that is nothing but a stream or future "
+         "is not printed itself, and its values have no name before them.\n"
+         "--timeout is for the answer, and for any progress of a stream after it (30000).",
+     .examples =
+         "  wcp call kv-redis wrpc:keyvalue/store.get '\"\"' '\"key\"' --text\n"
+         "  wcp call --unix /run/kv.sock store.set '\"\"' '\"key\"' @photo.jpg\n"
+         "  wcp call store blobstore.get-container-data '{container: \"c\", object: \"o\"}' \\\n"
+         "      0 1000 >object",
+     .status = "  0    it answered\n"
+               "  1    it answered with its own error: a result, or a future in it, is err\n"
+               "  2    wrong usage: no such function, a wrong value\n"
+               "  3    no answer, or not all of it: nobody serves it, a time-out, a lost\n"
+               "       connection, a file that cannot be read or written\n"
+               "  130  interrupted (143: terminated)",
+     .allowed =
+         LATTICE | O(SOURCE) | O(NAME) | O(UNIX) | O(TCP) | O(WIT) | O(OUT) | O(TEXT) | O(CODEC),
+     .run = cmd_call},
+    {.words = {"encode"},
+     .operands = "TYPE VALUE",
+     .least = 2,
+     .most = 2,
+     .help = "print the bytes of a value on the wire",
+     .more = "TYPE is in WIT: list<option<u32>>. It may name types of --wit (else of WCP_WIT, else "
+             "the installed ones), store.error where error is not unique, and may bring "
+             "definitions of its own: record p { x: u8 } list<p>. VALUE is in WAVE, as in "
+             "wcp-call(1), or in a file: @FILE, or - for the standard input.\n"
+             "Streams and futures that have a value are written inline; pending is one whose "
+             "value comes later.",
+     .examples = "  wcp encode 'tuple<u32, string>' '(300, \"a\")'\n"
+                 "  wcp encode --wit wit/ key-response @value.wave --raw >value.bin",
+     .status = "  0  done\n"
+               "  1  a file cannot be read or written\n"
+               "  2  wrong usage: TYPE is none, or VALUE is none of it",
+     .allowed = O(WIT) | O(RAW) | O(CODEC),
+     .run = cmd_encode},
+    {.words = {"decode"},
+     .operands = "TYPE HEX",
+     .least = 2,
+     .most = 2,
+     .help = "print the value that bytes on the wire are",
+     .more =
+         "TYPE is as in wcp-encode(1). HEX is hexadecimal digits, with spaces or without, or in "
+         "a file: @FILE, or - for the standard input; with --raw the file holds the bytes "
+         "themselves. The value is printed in WAVE, as in wcp-call(1). An error begins with "
+         "the number of the byte, from 0, where what is wrong begins.",
+     .examples = "  wcp decode 'option<list<u8>>' '01 03 61 62 63' --text\n"
+                 "  wcp decode --wit wit/ key-response @value.bin --raw",
+     .status = "  0  done\n"
+               "  1  the bytes are no such value\n"
+               "  2  wrong usage: TYPE is none, or HEX is no digits",
+     .allowed = O(WIT) | O(RAW) | O(TEXT) | O(CODEC),
+     .run = cmd_decode},
     {.words = {"record"},
      .operands = "ID",
      .least = 1,
@@ -91,10 +170,11 @@ const struct command commands[] = {
          "recorded, so they come over the same links; --source replaces their source. Calls that "
          "were not recorded whole are left out.\n"
          "Each difference is a line: the number of the call in the recording, its function, and "
-         "what was recorded and what came, from the first byte that differs. How a stream of bytes "
-         "was cut into chunks does not matter. At the end the answers are counted, and how long "
-         "they took is compared.\n"
-         "--timeout is for the answer to a call, and for any progress of it after that (2000).",
+         "what was recorded and what came: in WAVE where the types are known (--wit, else WCP_WIT, "
+         "else the installed interfaces), else in hexadecimal digits from the first byte that "
+         "differs. How a stream was cut into chunks does not matter. At the end the answers are "
+         "counted, and how long they took is compared.\n"
+         "--timeout is for the answer to a call, and for any progress of it after that (30000).",
      .examples = "  wcp replay kv.wcprec --to kv-new\n"
                  "  wcp replay kv.wcprec --to kv-new --only store@0.2.0-draft.get --concurrency 16",
      .status = "  0  all answers are the same\n"
@@ -102,7 +182,7 @@ const struct command commands[] = {
                "  2  wrong usage\n"
                "  3  some calls could not be sent: no connection, or nobody serves them",
      .required = O(TO),
-     .allowed = LATTICE | O(SOURCE) | O(ONLY) | O(CONCURRENCY),
+     .allowed = LATTICE | O(SOURCE) | O(WIT) | O(ONLY) | O(CONCURRENCY),
      .run = cmd_replay},
     {.words = {"doctor"},
      .operands = "[ID]",

@@ -1,20 +1,19 @@
 /* tables.c: resolved WIT to tables. The rules are those of a C compiler for the structs that
  * emit_h.c writes; test_tables.c compares. */
 #include "wave/tables.h"
+#include "rpc/codec.h"
 #include <stdalign.h>
 #include <wcp/stream.h>
 
 enum { MAX_SIZE = 1 << 20 }; /* bytes of one value without what it points to */
 
-struct list {
-    const void *ptr;
-    size_t len;
-};
-
 /* A struct or union that grows by members. */
 struct layout {
     uint64_t size, align;
+    uint32_t levels; /* as wit_type.levels, of the members */
 };
+
+#define LAYOUT(T) ((struct layout){sizeof(T), alignof(T), 0})
 
 static uint64_t round_up(uint64_t n, uint64_t align)
 {
@@ -40,6 +39,14 @@ static uint32_t finish(struct wit *w, const struct wit_type *t, struct layout *l
 
 static struct wit_type *made(struct wit *w, struct wit_type *t);
 
+/* The made type of a part of what l lays out. */
+static const struct wit_type *part(struct wit *w, struct wit_type *t, struct layout *l)
+{
+    const struct wit_type *m = made(w, t);
+    l->levels = m->levels > l->levels ? m->levels : l->levels;
+    return m;
+}
+
 static const char *text(struct wit *w, struct wcp_str s)
 {
     return wcp_fmt(&w->arena, "%.*s", WCP_ARG(s)).ptr;
@@ -58,7 +65,7 @@ static struct wcp_field *names(struct wit *w, const struct wit_type *t)
 static void members(struct wit *w, struct wit_item *items, struct wcp_field *f, struct layout *l)
 {
     for (struct wit_item *i = items; i; i = i->next, f++) {
-        const struct wit_type *m = made(w, i->type);
+        const struct wit_type *m = part(w, i->type, l);
         f->type = m->table;
         f->offset = add_member(l, m->table->size, m->align);
     }
@@ -72,7 +79,7 @@ static void cases(struct wit *w, struct wit_type *const *types, size_t count, st
     for (size_t k = 0; k < count; k++) {
         if (!types[k])
             continue;
-        const struct wit_type *m = made(w, types[k]);
+        const struct wit_type *m = part(w, types[k], l);
         f[k].type = m->table;
         payload.size = m->table->size > payload.size ? m->table->size : payload.size;
         payload.align = m->align > payload.align ? m->align : payload.align;
@@ -91,7 +98,7 @@ static void variant(struct wit *w, struct wit_type *t, struct wcp_type *out, str
     size_t k = 0;
     for (const struct wit_item *i = t->items; i; i = i->next)
         types[k++] = i->type;
-    *l = (struct layout){sizeof(uint32_t), alignof(uint32_t)};
+    *l = LAYOUT(uint32_t);
     cases(w, types, t->count, f, l);
     out->fields = f;
 }
@@ -102,15 +109,18 @@ static void result(struct wit *w, struct wit_type *t, struct wcp_type *out, stru
     struct wit_type *const types[] = {t->elem, t->err};
     f[0].name = "ok";
     f[1].name = "err";
-    *l = (struct layout){sizeof(bool), alignof(bool)};
+    *l = LAYOUT(bool);
     cases(w, types, 2, f, l);
     out->fields = f;
     out->count = 2;
 }
 
-static const struct wcp_type *elem(struct wit *w, struct wit_type *t)
+/* The element's table; what refers to it is laid out by l. */
+static const struct wcp_type *elem(struct wit *w, struct wit_type *t, struct layout own,
+                                   struct layout *l)
 {
-    return t->elem ? made(w, t->elem)->table : NULL;
+    *l = own;
+    return t->elem ? part(w, t->elem, l)->table : NULL;
 }
 
 static void set(struct wit_type *t, const struct wcp_type *table, size_t align)
@@ -118,8 +128,6 @@ static void set(struct wit_type *t, const struct wcp_type *table, size_t align)
     t->table = table;
     t->align = (uint32_t)align;
 }
-
-#define LAYOUT(T) ((struct layout){sizeof(T), alignof(T)})
 
 static void composite(struct wit *w, struct wit_type *t)
 {
@@ -130,25 +138,21 @@ static void composite(struct wit *w, struct wit_type *t)
     switch (t->kind) {
     case WIT_LIST:
         out->kind = WCP_LIST;
-        out->elem = elem(w, t);
-        l = LAYOUT(struct list);
+        out->elem = elem(w, t, LAYOUT(struct list_layout), &l);
         break;
     case WIT_OPTION:
         out->kind = WCP_OPTION;
-        out->elem = elem(w, t);
-        l = LAYOUT(void *);
+        out->elem = elem(w, t, LAYOUT(void *), &l);
         break;
     case WIT_STREAM:
         if (!t->elem)
             wit_fail(w, t->pos, "a stream without a type has no encoding in wRPC");
         out->kind = WCP_STREAM;
-        out->elem = elem(w, t);
-        l = LAYOUT(union wcp_async);
+        out->elem = elem(w, t, LAYOUT(union wcp_async), &l);
         break;
     case WIT_FUTURE:
         out->kind = WCP_FUTURE;
-        out->elem = elem(w, t);
-        l = LAYOUT(union wcp_async);
+        out->elem = elem(w, t, LAYOUT(union wcp_async), &l);
         break;
     case WIT_RESULT:
         out->kind = WCP_RESULT;
@@ -168,7 +172,7 @@ static void composite(struct wit *w, struct wit_type *t)
         out->fields = names(w, t);
         l = t->count <= 32   ? LAYOUT(uint32_t)
             : t->count <= 64 ? LAYOUT(uint64_t)
-                             : (struct layout){(t->count + 7) / 8, 1};
+                             : (struct layout){(t->count + 7) / 8, 1, 0};
         break;
     default: { /* record, tuple */
         struct wcp_field *f = names(w, t);
@@ -178,6 +182,11 @@ static void composite(struct wit *w, struct wit_type *t)
         break;
     }
     }
+    /* Options, results, variants and futures add nothing to the path (codec.h). */
+    t->levels = l.levels + (t->async && (out->kind == WCP_RECORD || out->kind == WCP_LIST ||
+                                         out->kind == WCP_STREAM));
+    if (t->levels >= PATH_MAX_DEPTH)
+        wit_fail(w, t->pos, "streams more than %d levels deep are not supported", PATH_MAX_DEPTH);
     out->size = finish(w, t, &l);
     set(t, out, l.align);
 }

@@ -87,8 +87,10 @@ struct wit_type {
     bool async; /* holds a stream or a future, at any depth */
     const char
         *c_name; /* filled in by witc: what its struct, constants and table are named after */
-    const struct wcp_type *table; /* filled in by tables.c, with the alignment of its C form */
-    uint32_t align;
+    /* Filled in by tables.c: its table, the alignment of its C form, and the longest index path to a
+     * stream or future in it. */
+    const struct wcp_type *table;
+    uint32_t align, levels;
 };
 
 enum wit_func_kind { WIT_FREE, WIT_CONSTRUCTOR, WIT_METHOD, WIT_STATIC };

@@ -180,3 +180,22 @@ TEST(a_type_without_a_reasonable_size_is_refused)
                    "a value of this type would take 2097152 bytes, the limit is 1048576");
     check_no_table("stream", "a stream without a type has no encoding in wRPC");
 }
+
+TEST(streams_are_no_deeper_than_their_index_paths)
+{
+    struct wit_type *t = NULL;
+    char text[400] = "";
+    for (int i = 0; i < 14; i++)
+        strcat(text, "tuple<");
+    strcat(text, "stream<u8");
+    for (int i = 0; i < 15; i++)
+        strcat(text, ">");
+    wit_init(&w);
+    CHECK_INT(wit_try_type(&w, "TYPE", wcp_str(text), &t), 0);
+    CHECK_INT(wit_try(&w, make_table, t), 0);
+    wit_free(&w);
+    memmove(text + 6, text, strlen(text) + 1);
+    memcpy(text, "tuple<", 6);
+    strcat(text, ">");
+    check_no_table(text, "streams more than 16 levels deep are not supported");
+}

@@ -323,26 +323,6 @@ static bool same_content(const struct link *a, const struct link *b)
     return config_equal(a->config, b->config) && secrets_equal(&a->secrets, &b->secrets);
 }
 
-/* Words between commas. */
-static int read_codec(struct link *l, struct wcp_err *err)
-{
-    const char *p = config_get(l->config, "wrpc-codec");
-    for (size_t n; p && *p; p += n) {
-        p += strspn(p, " ,");
-        n = strcspn(p, " ,");
-        struct wcp_str word = {p, n};
-        if (wcp_str_eq(word, WCP_STR("cut-signed")))
-            l->pub.codec.cut_signed = true;
-        else if (wcp_str_eq(word, WCP_STR("padded-flags")))
-            l->pub.codec.padded_flags = true;
-        else if (n)
-            return wcp_fail(err, WCP_EINVAL,
-                            "config key wrpc-codec has '%.*s', expected cut-signed or padded-flags",
-                            (int)(n < 64 ? n : 64), p);
-    }
-    return 0;
-}
-
 static void fail(struct link *l, struct wcp_err *err)
 {
     l->state = LINK_FAILED;
@@ -356,7 +336,7 @@ static void bring_up(struct link *l, const char *why, int secrets_rc, struct wcp
     const struct wcp_provider *def = l->table->c.def;
     if (why)
         wcp_fail(err, WCP_ENOENT, "%s", why);
-    if (why || secrets_rc || read_codec(l, err)) {
+    if (why || secrets_rc || codec_parse(config_get(l->config, "wrpc-codec"), &l->pub.codec, err)) {
         fail(l, err);
         return;
     }

@@ -30,8 +30,9 @@ struct decoder {
     struct wcp_arena *arena;
     struct wcp_err *err; /* may be NULL */
     struct path path;
-    bool padded_flags; /* see struct wcp_codec */
-    size_t need;       /* after WCP_EMORE: at least this many bytes are missing */
+    bool padded_flags;   /* see struct wcp_codec */
+    size_t need;         /* after WCP_EMORE: at least this many bytes are missing */
+    const uint8_t *item; /* where what was read last begins: what an error is about */
     /* A stream or future t at d->path: make the reader. pending false: the value is here, n items
      * of t->elem in the arena (bytes of the input for u8; n is 0 or 1 for a future without / with a
      * type). NULL where async values are not allowed. */

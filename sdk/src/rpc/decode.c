@@ -331,6 +331,7 @@ static int decode(struct decoder *d, const struct wcp_type *t, char *out)
     uint8_t byte = 0;
     int rc = 0;
 
+    d->item = d->in.ptr;
     switch ((enum wcp_kind)t->kind) {
     case WCP_BOOL:
         if ((rc = get_tag(d, "bool", &byte)))
