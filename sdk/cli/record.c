@@ -173,9 +173,9 @@ static void run(struct recorder *r)
         }
     }
     /* What happened before the end was asked for may still be on its way. */
+    (void)session_flush(r->session, &(struct wcp_err){0});
     r->ending = true;
     end = session_now(r->session) + LAST_MS;
-    (void)session_flush(r->session, &(struct wcp_err){0});
     while (tap_moving(r->tap) && session_now(r->session) < end && !r->err.code)
         session_turn(r->session, TICK_MS);
     tap_cut(r->tap);
