@@ -1,9 +1,7 @@
 /* call.c: wcp call: one function of a provider or component, with values from the command line. */
 #include "cli/streams.h"
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <uv.h>
 
 enum {
     EXIT_ERR = 1,       /* the function's own error */
@@ -81,6 +79,11 @@ static int read_operands(struct call *c, struct wcp_err *err)
         return rc;
     if (o->value[OPT_UNIX] && o->value[OPT_TCP])
         return wcp_fail(err, WCP_EINVAL, "--unix and --tcp: only one of them is possible");
+    static const enum opt of_links[] = {OPT_SOURCE, OPT_NAME, OPT_CODEC};
+    for (size_t i = 0; socket && i < sizeof of_links / sizeof *of_links; i++)
+        if (o->value[of_links[i]])
+            return wcp_fail(err, WCP_EINVAL, "--%s: a call over a socket comes without a link",
+                            option_texts[of_links[i]].name);
     if (o->operand_count <= first)
         return wcp_fail(err, WCP_EINVAL, "FUNCTION is missing");
     c->values = o->operands + first + 1;
@@ -171,17 +174,14 @@ int cmd_call(const struct options *o, struct wcp_err *err)
     c.session = session_new(o);
     session_watch_signals(c.session);
     rc = streams_new(o, &c.v, c.session, c.func->result, &c.streams, err);
-    if (rc == 0 && (rc = read_params(&c, err)) == 0 && (rc = session_connect(c.session, err)))
-        rc = rc == WCP_EINVAL ? rc : EXIT_NO_ANSWER;
-    if (rc == 0)
+    if (rc == 0 && (rc = read_params(&c, err)) == 0 && (rc = session_connect(c.session, err)) == 0)
         rc = make_call(&c, err);
-    if (c.streams)
-        streams_stop(c.streams);
+    streams_stop(c.streams);
     uint64_t until = session_now(c.session) + LET_GO_MS;
     while (session_running(c.session) && session_now(c.session) < until)
         session_turn(c.session, LET_GO_MS);
     session_close(c.session);
     streams_free(c.streams);
     values_close(&c.v);
-    return rc;
+    return rc < 0 && rc != WCP_EINVAL ? EXIT_NO_ANSWER : rc;
 }

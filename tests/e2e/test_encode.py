@@ -227,7 +227,7 @@ def values_come_from_files_and_go_to_pipes():
     expect(["encode", "tuple<list<u8>, u8>", '(-, 1)'], 0, b"02616201\n", data=b"ab")
     expect(["encode", "tuple<list<u8>, list<u8>>", '(-, -)'], 2, b"", "the standard input is one operand's already", data=b"ab")
     expect(["encode", "option<list<u8>>", "@/nowhere"], 2, b"", "/nowhere: No such file or directory")
-    expect(["encode", "u32", "@/nowhere"], 1, b"", "/nowhere: No such file or directory")
+    expect(["encode", "u32", "@/nowhere"], 2, b"", "/nowhere: No such file or directory")
     expect(["decode", "list<u8>", "-", "--text"], 0, b'"ab\\xff"\n', data=b"03 61\n62 FF\n")
     expect(["decode", "list<u8>", "-", "--raw"], 0, b"[97, 98]\n", data=b"\x02ab")
     expect(["decode", "list<u8>", "02", "--raw"], 2, b"", "with --raw, - or @FILE expected")
