@@ -25,7 +25,8 @@ static void print_line(const char *verdict, const char *step, const char *text)
     (void)fflush(stdout); /* main flushes again, and looks */
 }
 
-static void vprint_line(const char *verdict, const char *step, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void vprint_line(const char *verdict, const char *step,
+                                                              const char *fmt, va_list ap)
 {
     char text[1024];
     (void)vsnprintf(text, sizeof text, fmt, ap);

@@ -4,6 +4,7 @@
  * room for them. So measure() walks over each map first, with bounds, and only a whole one of a
  * reasonable size is given to it. */
 #include "cli/recording.h"
+#include <assert.h>
 #include <errno.h>
 #include <msgpack.h>
 #include <stdio.h>
@@ -392,41 +393,50 @@ static int get_call(const msgpack_object *map, struct recorded *c, struct wcp_ar
     return wcp_fail(err, WCP_EPROTO, "ended: '%s' found, which is no known ending", ended);
 }
 
-/* One map, given to get_head or to get_call. */
-static int get(struct wcp_bytes *in, struct recording_head *h, struct recorded *c,
-               struct wcp_arena *a, struct wcp_err *err)
+/* One map at the front of *in, into *u, which the caller destroys unless this fails. */
+static int get_map(struct wcp_bytes *in, msgpack_unpacked *u, struct wcp_err *err)
 {
     size_t length = 0, used = 0;
-    msgpack_unpacked u;
     if (in->len && (in->ptr[0] & 0xf0) != 0x80 && in->ptr[0] != 0xde && in->ptr[0] != 0xdf)
         return wcp_fail(err, WCP_EPROTO, "byte 0: 0x%02x found, a MessagePack map expected",
                         in->ptr[0]);
     int rc = measure(*in, &length, err);
     if (rc)
         return rc;
-    msgpack_unpacked_init(&u);
-    if (msgpack_unpack_next(&u, (const char *)in->ptr, length, &used) != MSGPACK_UNPACK_SUCCESS)
-        rc = wcp_fail(err, WCP_EPROTO, "not MessagePack");
-    else
-        rc = c ? get_call(&u.data, c, a, err) : get_head(&u.data, h, a, err);
-    msgpack_unpacked_destroy(&u);
+    msgpack_unpacked_init(u);
+    if (msgpack_unpack_next(u, (const char *)in->ptr, length, &used) != MSGPACK_UNPACK_SUCCESS) {
+        msgpack_unpacked_destroy(u);
+        return wcp_fail(err, WCP_EPROTO, "not MessagePack");
+    }
     in->ptr += length;
     in->len -= length;
-    return rc;
+    return 0;
 }
 
 int recording_get_head(struct wcp_bytes *in, struct recording_head *h, struct wcp_arena *a,
                        struct wcp_err *err)
 {
+    msgpack_unpacked u = {0};
     *h = (struct recording_head){0};
-    return get(in, h, NULL, a, err);
+    int rc = get_map(in, &u, err);
+    if (rc)
+        return rc;
+    rc = get_head(&u.data, h, a, err);
+    msgpack_unpacked_destroy(&u);
+    return rc;
 }
 
 int recording_get(struct wcp_bytes *in, struct recorded *c, struct wcp_arena *a,
                   struct wcp_err *err)
 {
+    msgpack_unpacked u = {0};
     *c = (struct recorded){0};
-    return get(in, NULL, c, a, err);
+    int rc = get_map(in, &u, err);
+    if (rc)
+        return rc;
+    rc = get_call(&u.data, c, a, err);
+    msgpack_unpacked_destroy(&u);
+    return rc;
 }
 
 /* --- files --- */
@@ -449,6 +459,7 @@ static int next(struct recording *r, struct recording_head *h, struct recorded *
                 struct wcp_arena *a, bool *cut, struct wcp_err *err)
 {
     char part[65536];
+    assert(h || c);
     for (;;) {
         struct wcp_bytes in = {r->buf.ptr + r->used, r->buf.len - r->used}, rest = in;
         int rc = in.len == 0 ? WCP_EMORE

@@ -405,9 +405,10 @@ static void print_times(const char *what, struct times *t)
     static const int percentiles[] = {50, 90, 99};
     qsort(t->us, t->n, sizeof *t->us, by_time);
     printf("%-9s", what);
-    for (size_t i = 0; i < sizeof percentiles / sizeof *percentiles; i++)
-        printf(" p%d %.3f ms ", percentiles[i],
-               (double)t->us[(t->n - 1) * (size_t)percentiles[i] / 100] / 1000);
+    for (size_t i = 0; i < sizeof percentiles / sizeof *percentiles; i++) {
+        size_t at = (t->n - 1) * (size_t)percentiles[i] / 100;
+        printf(" p%d %.3f ms ", percentiles[i], (double)t->us[at] / 1000);
+    }
     printf(" most %.3f ms\n", (double)t->us[t->n - 1] / 1000);
 }
 
