@@ -2,7 +2,7 @@
 # deps.sh: installs the Debian packages that building and checking need, if any is missing.
 set -eu
 packages="build-essential pkg-config git ca-certificates python3 libnats-dev libuv1-dev libjson-c-dev libsodium-dev libhiredis-dev
- nats-server redis-server curl"
+ nats-server redis-server curl groff-base"
 # What only some targets need, named by them: make lint, fuzz, check-host, check-trixie, kube.
 packages="$packages ${*:-}"
 missing=
