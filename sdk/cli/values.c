@@ -76,6 +76,7 @@ static void load(struct wit *w, void *arg)
 {
     const struct loading *l = arg;
     wit_load_any(w, l->path, &l->installed, l->installed != NULL);
+    tables_add_worlds(w);
 }
 
 int values_open(const struct options *o, bool need, struct values *v, struct wcp_err *err)

@@ -82,6 +82,7 @@ def values_go_there_and_come_back(over):
     expect([*over, "api.nothing"], out="")
     expect([*over, "echo.check", "0"], 1, out="err\n")
     expect([*over, "echo.check", "1"], out="ok\n")
+    expect([*over, "test:vec/tests.ping", "{v: 4}"], out="4\n")  # directly in the world
     expect([*over, "api.blob-len", "[1, 2, 3]"], out="3\n")
     expect([*over, "api.blob-len", '"ab\\xff"'], out="3\n")
     expect([*over, "api.blob-len", "-"], out="5\n", data=b"hello")

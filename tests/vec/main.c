@@ -2,6 +2,7 @@
  * ways, errors, and answers that break off. It serves anyone. */
 #include "vec_api.h"
 #include "vec_echo.h"
+#include "vec_tests.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,11 @@ static void check(struct vec_echo_check *c)
         vec_echo_check_ok(c);
     else
         vec_echo_check_err(c);
+}
+
+static void ping(struct vec_tests_ping *c)
+{
+    vec_tests_ping_ok(c, c->p.v);
 }
 
 /* --- counters: a handle is the number of one --- */
@@ -290,11 +296,13 @@ int main(int argc, char **argv)
     };
     static const struct vec_echo echo = {
         .check = check, .echo_stream = echo_stream, .echo_moment = echo_moment};
+    static const struct vec_tests world = {.ping = ping};
     return wcp_main(argc, argv,
                     &(struct wcp_provider){
                         .name = "vec",
                         .exports = (struct wcp_export[]){{&vec_api_interface, &api},
                                                          {&vec_echo_interface, &echo},
+                                                         {&vec_tests_interface, &world},
                                                          {0}},
                         .serves_anyone = true,
                     });
