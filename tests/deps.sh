@@ -3,6 +3,11 @@
 set -eu
 packages="build-essential pkg-config git ca-certificates python3 libnats-dev libuv1-dev libjson-c-dev libsodium-dev libhiredis-dev
  nats-server redis-server curl groff-base"
+# msgpack-c has another name in Debian 12 (trixie.sh names it, too).
+case $(cat /etc/debian_version 2>/dev/null) in
+12* | bookworm*) packages="$packages libmsgpack-dev" ;;
+*) packages="$packages libmsgpack-c-dev" ;;
+esac
 # What only some targets need, named by them: make lint, fuzz, check-host, check-trixie, kube.
 packages="$packages ${*:-}"
 missing=

@@ -12,12 +12,11 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lattice as l
 from lattice import BIN, temporary_path, wait_for
-from processes import ROOT, start
+from processes import ROOT, SANITIZED, start
 
 WCP = BIN / "wcp"
 WIT = str(ROOT / "tests/wit")
 MIB = 1 << 20
-SANITIZED = "san" in BIN.parts
 
 nats = l.nats_server()
 lattice = l.Lattice(nats.port, "default")
@@ -220,7 +219,7 @@ def upload(over, size):
     assert out == b"%d\n" % size and p.returncode == 0 and 0 < peak < PEAK_KIB, (out, p.returncode, peak)
 
 
-def large_streams_move_in_constant_memory():
+def a_large_stream_moves_in_constant_memory():
     for over in (OVER["a Unix socket"], OVER["NATS"]):
         download(over, LARGE, "api.download", '""', str(LARGE), pauses=5)
         upload(over, LARGE)
@@ -387,7 +386,7 @@ if __name__ == "__main__":
     l.run([each_transport(values_go_there_and_come_back), each_transport(resources_are_handles),
            each_transport(streams_go_in_from_everywhere), each_transport(streams_come_out_everywhere),
            each_transport(streams_that_cannot_be_read_break_off), http_is_called_by_hand,
-           large_streams_move_in_constant_memory, a_large_stream_goes_through_a_provider_and_back, a_stream_keeps_its_bytes,
+           a_large_stream_moves_in_constant_memory, a_large_stream_goes_through_a_provider_and_back, a_stream_keeps_its_bytes,
            nobody_answers, each_transport(the_callee_breaks_off), time_runs_out, each_transport(interrupting_tells_the_peer),
            each_transport(a_reader_that_leaves_ends_the_call), the_standard_streams_keep_blocking,
            a_provider_serves_who_is_linked, providers_answer_on_sockets, functions_are_found_by_name,
