@@ -110,6 +110,7 @@ static int read_operands(struct call *c, struct wcp_err *err)
 static void on_done(void *ctx, const void *result, int status)
 {
     struct call *c = ctx;
+    session_wake(c->session);
     c->outgoing = NULL;
     c->status = status;
     if (status == 0)
@@ -125,6 +126,9 @@ static int no_answer(const struct call *c, struct wcp_err *err)
     if (c->status == WCP_ENOENT && c->link.target_id.len)
         (void)wcp_fail(err, c->status, "nobody serves %.120s.%.60s as '%s' in lattice '%s'",
                        c->iface->name, c->func->name, id, session_lattice(c->session));
+    else if (c->status == WCP_ENOENT)
+        (void)wcp_fail(err, c->status, "nobody serves %.80s.%.40s at %.60s%s", c->iface->name,
+                       c->func->name, id, why);
     else if (c->status == WCP_ECLOSED && c->link.target_id.len)
         (void)wcp_fail(err, c->status,
                        "'%s' ended the call without an answer; its log tells why: perhaps it has "
