@@ -43,7 +43,7 @@ static int read_args(struct standalone *s, ...)
 static void close_standalone(struct standalone *s)
 {
     hostdata_free(&s->hd);
-    free(s->creds_file);
+    standalone_free(s);
 }
 
 TEST(standalone_without_anything_leaves_it_to_stdin)

@@ -116,7 +116,7 @@ static void make(bool standalone, const char *links)
         FAIL("%s", err.msg);
     hd.standalone = standalone;
     instance =
-        instance_new(&def, &hd, &(struct instance_env){&net.t, &story, on_serving, on_done, NULL});
+        instance_new(&def, &hd, &(struct instance_env){&net.t, &story, on_serving, NULL, on_done, NULL});
     CHECK(!hd.host_id); /* moved out */
     wcp_buf_free(&json);
     wcp_buf_free(&line);

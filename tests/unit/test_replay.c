@@ -1,33 +1,16 @@
-/* test_replay.c: recorded exchanges of real Rust peers (tests/vectors/nats), one side of each
- * played by us.
- *
- * What the recorded peer sent is fed message by message, subjects mapped onto ours; what we publish
- * is compared with what the other recorded peer sent in our place. Compared are, per channel:
- * - the root (parameters or results): the same bytes. Messages may be cut at other places.
- * - streams: the same elements, byte for byte, and the same end mark; chunks may be others.
- *   Futures: the same bytes.
- * - each channel ends with one empty message, the server's accept comes first, the root before
- *   what it announces. The empty messages that Rust sends on parent paths are not wanted.
- * Then all of it again with streams and futures that are whole before they are sent, and so go
- * inline: then the root is decoded, its synchronous part compared as bytes, and the inline values
- * as above. Values are made from the recorded bytes and the type tables, so that each function of
- * each recording is served and called by the same few lines. */
-#include "blobstore_blobstore.h"
-#include "http_incoming_handler.h"
-#include "keyvalue_store.h"
-#include "rpc/codec.h"
+/* test_replay.c: recorded exchanges over NATS (tests/vectors/nats), one side of each played by us:
+ * see recorded.h. What the recorded peer sent is fed message by message, subjects mapped onto ours.
+ * Besides: each channel ends with one empty message, and the server's accept comes first. The empty
+ * messages that Rust sends on parent paths are not wanted. */
+#include "recorded.h"
 #include "rpc_fixture.h"
 #include "test.h"
-#include "vec_api.h"
 #include <dirent.h>
-#include <json-c/json.h>
 
-#define FOLDER   "tests/vectors/nats/"
-#define PREFIX   "default.vec-server.wrpc.0.0.1."
-#define RC       "_INBOX.caller.1"
-#define RS       "_INBOX.peer.7"
-#define CHANNELS 8
-#define ASYNCS   4
+#define FOLDER "tests/vectors/nats/"
+#define PREFIX "default.vec-server.wrpc.0.0.1."
+#define RC     "_INBOX.caller.1"
+#define RS     "_INBOX.peer.7"
 
 /* Not replayed, and why. */
 static const char *const skipped[] = {
@@ -37,281 +20,6 @@ static const char *const skipped[] = {
 };
 
 static struct fixture f;
-static struct wcp_arena arena;
-static bool whole; /* streams and futures are ended before they are sent */
-
-/* --- one recorded or published direction: bytes per channel --- */
-
-struct channel {
-    char path[40]; /* "" for the root, ".0.1" */
-    struct wcp_buf bytes;
-    unsigned ends;
-    size_t first; /* number of its first message */
-};
-struct side {
-    struct channel channels[CHANNELS];
-    size_t count, messages;
-};
-
-static struct channel *channel(struct side *s, const char *path)
-{
-    for (size_t i = 0; i < s->count; i++)
-        if (strcmp(s->channels[i].path, path) == 0)
-            return &s->channels[i];
-    CHECK(s->count < CHANNELS);
-    struct channel *c = &s->channels[s->count++];
-    *c = (struct channel){.first = s->messages};
-    snprintf(c->path, sizeof c->path, "%s", path);
-    return c;
-}
-
-static void side_add(struct side *s, const char *path, struct wcp_bytes data)
-{
-    struct channel *c = channel(s, path);
-    s->messages++;
-    CHECK(c->ends == 0 || data.len == 0); /* nothing follows the end */
-    c->ends += data.len == 0;
-    wcp_buf_put(&c->bytes, data.ptr, data.len);
-}
-
-static void side_free(struct side *s)
-{
-    for (size_t i = 0; i < s->count; i++)
-        wcp_buf_free(&s->channels[i].bytes);
-    *s = (struct side){0};
-}
-
-/* --- values by their types --- */
-
-struct async {
-    char path[40];
-    const struct wcp_type *type;
-    struct wcp_in *in;
-    struct wcp_out *out;
-    struct wcp_buf got; /* the elements, encoded */
-    bool inline_, ended;
-    int status;
-};
-struct value {
-    void *p;
-    struct async asyncs[ASYNCS];
-    size_t count;
-    bool make_outs;
-};
-
-static void path_text(const struct path *p, char out[40])
-{
-    int n = 0;
-    out[0] = '\0';
-    for (size_t i = 0; i < p->n; i++)
-        n += snprintf(out + n, (size_t)(40 - n), ".%u", p->at[i]);
-}
-
-static struct wcp_in *on_async_in(struct decoder *d, const struct wcp_type *t, bool pending,
-                                  const void *items, size_t n)
-{
-    struct value *v = d->ctx;
-    CHECK(v->count < ASYNCS);
-    struct async *a = &v->asyncs[v->count++];
-    *a = (struct async){.type = t, .inline_ = !pending};
-    path_text(&d->path, a->path);
-    for (size_t i = 0; i < n && t->elem; i++)
-        wcp_encode(t->elem, (const char *)items + i * t->elem->size, &a->got);
-    if (!v->make_outs)
-        return (struct wcp_in *)(void *)a; /* anything but NULL, which is a refusal */
-    a->out = wcp_out_new(t->elem);
-    return (struct wcp_in *)(void *)a->out;
-}
-
-/* Decodes a root; its streams become writers if make_outs is set. */
-static void value_decode(struct value *v, const struct wcp_type *t, bool result,
-                         struct wcp_bytes in, size_t size)
-{
-    struct wcp_err err = {0};
-    struct decoder d = {.in = in,
-                        .arena = &arena,
-                        .err = &err,
-                        .on_async = on_async_in,
-                        .ctx = v,
-                        .path.n = result ? 1 : 0};
-    v->p = wcp_alloc(&arena, 1, size);
-    if (codec_decode(&d, t, v->p))
-        FAIL("%s", err.msg);
-}
-
-static void value_free(struct value *v)
-{
-    for (size_t i = 0; i < v->count; i++)
-        wcp_buf_free(&v->asyncs[i].got);
-    *v = (struct value){0};
-}
-
-static void on_async_out(struct encoder *e, const struct wcp_type *t, struct wcp_out *out)
-{
-    struct value *v = e->ctx;
-    wcp_buf_put(e->buf, "", 1);
-    if (!v)
-        return;
-    CHECK(v->count < ASYNCS); /* a received value: out is in truth a reader */
-    struct async *a = &v->asyncs[v->count++];
-    *a = (struct async){.type = t, .in = (struct wcp_in *)(void *)out, .status = 1};
-    path_text(&e->path, a->path);
-}
-
-/* The synchronous bytes of a value. v collects its streams; NULL: not wanted. */
-static struct wcp_buf sync_bytes(const struct wcp_type *t, bool result, const void *value,
-                                 struct value *v)
-{
-    struct wcp_buf b = {0};
-    struct encoder e = {.buf = &b, .on_async = on_async_out, .ctx = v, .path.n = result ? 1 : 0};
-    codec_encode(&e, t, value);
-    return b;
-}
-
-/* Channel bytes to elements one behind the other; ended: with the mark, or a future's value. */
-static struct wcp_buf elements(const struct wcp_type *t, struct wcp_bytes in, bool *ended)
-{
-    struct wcp_buf out = {0};
-    *ended = t->kind == WCP_FUTURE;
-    if (t->kind == WCP_FUTURE) {
-        wcp_buf_put(&out, in.ptr, in.len);
-        return out;
-    }
-    while (in.len && !*ended) {
-        uint64_t n = 0;
-        CHECK_INT(codec_get_leb(&in, 32, &n, NULL), 0);
-        *ended = n == 0;
-        for (; n; n--) {
-            const uint8_t *from = in.ptr;
-            void *p = wcp_alloc(&arena, 1, t->elem->size);
-            CHECK_INT(wcp_decode(t->elem, &in, p, &arena, NULL), 0);
-            wcp_buf_put(&out, from, (size_t)(in.ptr - from));
-        }
-    }
-    return out;
-}
-
-static void check_same(const char *what, struct wcp_bytes got, struct wcp_bytes want)
-{
-    size_t n = got.len < want.len ? got.len : want.len, i = 0;
-    while (i < n && got.ptr[i] == want.ptr[i])
-        i++;
-    if (i < n || got.len != want.len)
-        FAIL("%s: %zu bytes, expected %zu; they differ from byte %zu on", what, got.len, want.len,
-             i);
-}
-
-static struct wcp_bytes bytes(const struct wcp_buf *b)
-{
-    return (struct wcp_bytes){b->ptr, b->len};
-}
-
-/* Writes into a value's writers what was recorded on their channels, and ends them. */
-static void write_all(struct value *v, struct side *recorded)
-{
-    for (size_t i = 0; i < v->count; i++) {
-        struct async *a = &v->asyncs[i];
-        struct wcp_bytes in = bytes(&channel(recorded, a->path)->bytes);
-        bool ended = false;
-        struct wcp_buf all = elements(a->type, in, &ended);
-        in = bytes(&all);
-        while (a->type->elem && in.len) {
-            void *p = wcp_alloc(&arena, 1, a->type->elem->size);
-            CHECK_INT(wcp_decode(a->type->elem, &in, p, &arena, NULL), 0);
-            wcp_out_write(a->out, p, 1);
-        }
-        wcp_buf_put(&a->got, all.ptr, all.len); /* what was written points into it: kept till now */
-        wcp_buf_free(&all);
-        if (ended)
-            wcp_out_end(a->out);
-        else
-            wcp_out_abort(a->out);
-    }
-}
-
-/* What we sent against what was recorded in our place. */
-static void check_sent(const struct wcp_type *t, bool result, struct side *got,
-                       struct side *recorded)
-{
-    struct wcp_bytes root = bytes(&channel(got, "")->bytes);
-    struct wcp_bytes want = bytes(&channel(recorded, "")->bytes);
-    struct value ours = {0}, theirs = {0};
-    CHECK_INT(channel(got, "")->ends, 1);
-    if (!t || want.len == 0) {
-        check_same("root", root, want);
-        return;
-    }
-    if (!whole)
-        check_same("root", root, want);
-    value_decode(&ours, t, result, root, t->size + 4096);
-    value_decode(&theirs, t, result, want, t->size + 4096);
-    struct wcp_buf a = sync_bytes(t, result, ours.p, NULL),
-                   b = sync_bytes(t, result, theirs.p, NULL);
-    check_same("synchronous part", bytes(&a), bytes(&b));
-    CHECK_INT(ours.count, theirs.count);
-    for (size_t i = 0; i < ours.count; i++) {
-        struct async *x = &ours.asyncs[i];
-        bool ended = true, want_ended = false;
-        CHECK_STR(x->path, theirs.asyncs[i].path);
-        struct channel *c = channel(recorded, x->path);
-        struct wcp_buf e = elements(x->type, bytes(&c->bytes), &want_ended), o = {0};
-        if (!x->inline_) {
-            struct channel *mine = channel(got, x->path);
-            CHECK_INT(mine->ends, 1);
-            CHECK(mine->first > channel(got, "")->first);
-            o = elements(x->type, bytes(&mine->bytes), &ended);
-        }
-        CHECK_INT(ended, want_ended);
-        /* Whole and not empty goes inline, if that is asked for; otherwise nothing does. */
-        CHECK_INT(x->inline_, whole && want_ended && (e.len || !x->type->elem));
-        check_same(x->path, bytes(x->inline_ ? &x->got : &o), bytes(&e));
-        wcp_buf_free(&e);
-        wcp_buf_free(&o);
-    }
-    wcp_buf_free(&a);
-    wcp_buf_free(&b);
-    value_free(&ours);
-    value_free(&theirs);
-}
-
-/* --- reading what we are sent --- */
-
-static void on_data(void *ctx, const void *items, size_t n)
-{
-    struct async *a = ctx;
-    for (size_t i = 0; i < n; i++)
-        wcp_encode(a->type->elem, (const char *)items + i * a->type->elem->size, &a->got);
-}
-
-static void on_end(void *ctx, int status)
-{
-    struct async *a = ctx;
-    a->status = status;
-    a->in = NULL;
-}
-
-/* Starts reading every stream of a received value, and gives its synchronous bytes. */
-static struct wcp_buf receive(struct value *v, const struct wcp_type *t, bool result,
-                              const void *value)
-{
-    static const struct wcp_in_handler handler = {on_data, on_end};
-    struct wcp_buf b = sync_bytes(t, result, value, v);
-    for (size_t i = 0; i < v->count; i++)
-        wcp_in_start(v->asyncs[i].in, &handler, &v->asyncs[i]);
-    return b;
-}
-
-static void check_received(struct value *v, struct side *recorded)
-{
-    for (size_t i = 0; i < v->count; i++) {
-        struct async *a = &v->asyncs[i];
-        bool ended = false;
-        struct wcp_buf e = elements(a->type, bytes(&channel(recorded, a->path)->bytes), &ended);
-        check_same(a->path, bytes(&a->got), bytes(&e));
-        CHECK_INT(a->status, ended ? 0 : WCP_ECLOSED);
-        wcp_buf_free(&e);
-    }
-}
 
 /* --- the recordings --- */
 
@@ -321,145 +29,31 @@ struct message {
     int status;
     struct wcp_buf data;
 };
-struct recorded {
-    const struct wcp_interface *iface;
-    size_t func;
+struct exchange {
+    struct recorded r;
     char rc[80], rs[80];
     struct message messages[32];
     size_t count;
-    struct side client, server; /* bytes per channel */
 };
 
-/* 0.1.0 of the blob store differs from 0.2.0 in its results. */
-struct stream_or_error {
-    bool is_err;
-    union {
-        union wcp_async ok;
-        struct wcp_str err;
-    };
-};
-static const struct wcp_type texts = {
-    .kind = WCP_STREAM, .async = true, .size = sizeof(union wcp_async), .elem = &wcp_string};
-static const struct wcp_type octets = {
-    .kind = WCP_STREAM, .async = true, .size = sizeof(union wcp_async), .elem = &wcp_u8};
-#define OR_ERROR(name, ok_type)                                                                    \
-    static const struct wcp_type name = {                                                          \
-        .kind = WCP_RESULT,                                                                        \
-        .async = true,                                                                             \
-        .count = 2,                                                                                \
-        .size = sizeof(struct stream_or_error),                                                    \
-        .fields = (const struct wcp_field[]){                                                      \
-            {"ok", ok_type, offsetof(struct stream_or_error, ok)},                                 \
-            {"err", &wcp_string, offsetof(struct stream_or_error, err)}}}
-OR_ERROR(octets_or_error, &octets);
-OR_ERROR(texts_or_error, &texts);
-OR_ERROR(nothing_or_error, NULL);
-
-static void generic_invoke(const void *impl, struct wcp_call *c);
-static void generic_deliver(void (*done)(void), void *ctx, const void *result, int status);
-
-static void implemented(void)
+static void find_function(struct exchange *e, const char *subject)
 {
-}
-static void (*const any_handler)(void) = implemented;
-
-/* The generated tables, but for what runs. */
-static struct wcp_func functions[64];
-static struct wcp_interface interfaces[6];
-static const uint32_t offsets[32];
-
-static struct wcp_interface *add_interface(const char *name, const struct wcp_interface *from)
-{
-    static size_t used, count;
-    struct wcp_interface *i = &interfaces[count++];
-    *i = (struct wcp_interface){name, &functions[used], from->count, offsets};
-    CHECK(used + from->count <= sizeof functions / sizeof *functions && from->count <= 32);
-    for (size_t k = 0; k < from->count; k++) {
-        functions[used] = from->funcs[k];
-        functions[used].invoke = generic_invoke;
-        functions[used++].deliver = generic_deliver;
-    }
-    return i;
-}
-
-static void load_interfaces(void)
-{
-    if (interfaces[0].name)
-        return;
-    add_interface(vec_api_interface.name, &vec_api_interface);
-    add_interface(keyvalue_store_interface.name, &keyvalue_store_interface);
-    add_interface(http_incoming_handler_interface.name, &http_incoming_handler_interface);
-    add_interface(blobstore_blobstore_interface.name, &blobstore_blobstore_interface);
-    struct wcp_interface *old =
-        add_interface("wrpc:blobstore/blobstore@0.1.0", &blobstore_blobstore_interface);
-    for (size_t i = 0; i < old->count; i++) {
-        struct wcp_func *w = &functions[old->funcs - functions + (ptrdiff_t)i];
-        if (strcmp(w->name, "get-container-data") == 0)
-            w->result = &octets_or_error;
-        else if (strcmp(w->name, "list-container-objects") == 0)
-            w->result = &texts_or_error;
-        else if (strcmp(w->name, "write-container-data") == 0)
-            w->result = &nothing_or_error;
-    }
-    /* A world's own function that nobody serves: shaped like fail. */
-    const struct wcp_interface *api = &interfaces[0];
-    for (size_t i = 0; i < api->count; i++)
-        if (strcmp(api->funcs[i].name, "fail") == 0) {
-            struct wcp_interface *all = add_interface(
-                "test:vec/all@0.1.0",
-                &(struct wcp_interface){.funcs = &vec_api_interface.funcs[i], .count = 1});
-            functions[all->funcs - functions].name = "ping";
-        }
-}
-
-static void find_function(struct recorded *e, const char *subject)
-{
-    for (size_t i = 0; i < sizeof interfaces / sizeof *interfaces; i++)
+    for (size_t i = 0; i < INTERFACES; i++)
         for (size_t k = 0; k < interfaces[i].count; k++) {
             char want[200];
             snprintf(want, sizeof want, PREFIX "%s.%s", interfaces[i].name,
                      interfaces[i].funcs[k].name);
             if (strcmp(subject, want) == 0) {
-                e->iface = &interfaces[i];
-                e->func = k;
+                e->r.iface = &interfaces[i];
+                e->r.func = k;
                 return;
             }
         }
     FAIL("unknown function: %s", subject);
 }
 
-static const char *text(struct json_object *o, const char *key)
-{
-    struct json_object *v = NULL;
-    json_object_object_get_ex(o, key, &v);
-    return v ? json_object_get_string(v) : NULL;
-}
-
-/* A large payload is a piece, from at on, of the 3 MiB parameter that README.md describes. */
-static void load_data(struct wcp_buf *b, struct json_object *o, size_t *at)
-{
-    const char *hex = text(o, "payload_hex");
-    struct json_object *len = NULL;
-    json_object_object_get_ex(o, "payload_len", &len);
-    size_t n = (size_t)json_object_get_int64(len);
-    if (hex) {
-        struct wcp_bytes data = test_unhex(hex);
-        CHECK_INT(data.len, n);
-        wcp_buf_put(b, data.ptr, n);
-        return;
-    }
-    static const uint8_t length[4] = {0x80, 0x80, 0xc0, 0x01};
-    for (size_t i = *at; i < *at + n; i++) {
-        uint8_t byte = i < 4 ? length[i] : (uint8_t)((i - 4) * 31 + 7);
-        wcp_buf_put(b, &byte, 1);
-    }
-    *at += n;
-    struct wcp_bytes head = test_unhex(text(o, "payload_head_hex"));
-    check_same("head of a large payload", (struct wcp_bytes){b->ptr, head.len}, head);
-}
-
 /* Loads the exchanges of a file, which follow each other, and runs one at a time. */
-static unsigned replay(const char *name, void (*run)(struct recorded *e))
+static unsigned replay(const char *name, void (*run)(struct exchange *e))
 {
     char path[300];
     snprintf(path, sizeof path, FOLDER "%s", name);
@@ -468,15 +62,15 @@ static unsigned replay(const char *name, void (*run)(struct recorded *e))
     unsigned exchanges = 0;
     size_t n = json_object_array_length(list);
     for (size_t i = 0; i < n;) {
-        struct recorded *e = wcp_calloc(1, sizeof *e);
+        struct exchange *e = wcp_calloc(1, sizeof *e);
         size_t at = 0;
         for (; i < n; i++) {
             struct json_object *o = json_object_array_get_idx(list, i), *v = NULL;
             struct message *m = &e->messages[e->count];
             CHECK(e->count < sizeof e->messages / sizeof *e->messages);
-            *m = (struct message){.from_client = text(o, "direction")[0] == 'c',
-                                  .subject = text(o, "subject"),
-                                  .reply = text(o, "reply")};
+            *m = (struct message){.from_client = json_text(o, "direction")[0] == 'c',
+                                  .subject = json_text(o, "subject"),
+                                  .reply = json_text(o, "reply")};
             bool invocation = m->from_client && m->reply;
             if (invocation && e->count)
                 break; /* the next exchange */
@@ -491,20 +85,20 @@ static unsigned replay(const char *name, void (*run)(struct recorded *e))
                     m->headers[h++] = json_object_get_string(value);
                 }
             }
-            load_data(&m->data, o, &at);
+            load_data(&m->data, o, "payload", &at);
             if (invocation) {
                 find_function(e, m->subject);
                 snprintf(e->rc, sizeof e->rc, "%s", m->reply);
-                side_add(&e->client, "", bytes(&m->data));
-                channel(&e->client, "")->ends = 0; /* an empty invocation is no end */
+                side_add(&e->r.client, "", bytes(&m->data));
+                channel(&e->r.client, "")->ends = 0; /* an empty invocation is no end */
             } else if (m->from_client) {
                 size_t rs = strlen(e->rs);
                 CHECK(strncmp(m->subject, e->rs, rs) == 0);
-                side_add(&e->client, m->subject + rs + strlen(".params"), bytes(&m->data));
+                side_add(&e->r.client, m->subject + rs + strlen(".params"), bytes(&m->data));
             } else if (strcmp(m->subject, e->rc) == 0) {
                 snprintf(e->rs, sizeof e->rs, "%s", m->reply ? m->reply : "");
             } else {
-                side_add(&e->server, m->subject + strlen(e->rc) + strlen(".results"),
+                side_add(&e->r.server, m->subject + strlen(e->rc) + strlen(".results"),
                          bytes(&m->data));
             }
         }
@@ -512,10 +106,9 @@ static unsigned replay(const char *name, void (*run)(struct recorded *e))
         exchanges++;
         for (size_t k = 0; k < e->count; k++)
             wcp_buf_free(&e->messages[k].data);
-        side_free(&e->client);
-        side_free(&e->server);
+        side_free(&e->r.client);
+        side_free(&e->r.server);
         free(e);
-        wcp_arena_free(&arena);
     }
     json_object_put(file);
     return exchanges;
@@ -523,43 +116,13 @@ static unsigned replay(const char *name, void (*run)(struct recorded *e))
 
 /* --- our server, the recorded client --- */
 
-static struct recorded *now;
-static struct value params, answer;
-static struct wcp_buf params_sync;
-static unsigned served;
-
-/* Every function's handler: reads all, and answers as the recorded server did. */
-static void generic_invoke(const void *impl, struct wcp_call *c)
+static void run_server(struct exchange *e)
 {
-    const struct wcp_func *w = &now->iface->funcs[now->func];
-    CHECK_STR(c->func->name, w->name);
-    served++;
-    params_sync = receive(&params, w->params, false, c);
-    struct wcp_bytes result = bytes(&channel(&now->server, "")->bytes);
-    if (!w->result) {
-        wcp_reply(c, NULL);
-        return;
-    }
-    if (!result.len) {
-        wcp_call_fail(c, "as recorded");
-        return;
-    }
-    answer.make_outs = true;
-    value_decode(&answer, w->result, true, result, w->result->size);
-    if (whole)
-        write_all(&answer, &now->server);
-    wcp_reply(c, answer.p);
-    if (!whole)
-        write_all(&answer, &now->server);
-}
-
-static void run_server(struct recorded *e)
-{
-    const struct wcp_func *w = &e->iface->funcs[e->func];
+    const struct wcp_func *w = &e->r.iface->funcs[e->r.func];
     char rs[100] = "";
     struct side sent = {0};
-    now = e;
-    served = 0;
+    play.now = &e->r;
+    play.served = 0;
     for (size_t i = 0; i < e->count; i++) {
         const struct message *m = &e->messages[i];
         char subject[200];
@@ -593,52 +156,36 @@ static void run_server(struct recorded *e)
         CHECK(!m->reply && !m->header_count);
         side_add(&sent, m->subject + strlen(RC ".results"), m->data);
     }
-    CHECK_INT(served, 1);
+    CHECK_INT(play.served, 1);
     /* Nothing was lost on the way to the handler. */
-    check_same("parameters", bytes(&params_sync), bytes(&channel(&e->client, "")->bytes));
-    check_received(&params, &e->client);
-    check_sent(w->result, true, &sent, &e->server);
+    check_same("parameters", bytes(&play.params_sync), bytes(&channel(&e->r.client, "")->bytes));
+    check_received(&play.params, &e->r.client);
+    check_sent(w->result, true, &sent, &e->r.server);
     CHECK_INT(rpc_running(f.rpc), 0);
-    wcp_buf_free(&params_sync);
-    value_free(&params);
-    value_free(&answer);
+    play_free();
     side_free(&sent);
 }
 
 /* --- our client, the recorded server --- */
 
-static int done_status;
-static struct wcp_buf result_sync;
-static struct value result_value;
-
-static void generic_deliver(void (*done)(void), void *ctx, const void *result, int status)
-{
-    const struct wcp_func *w = &now->iface->funcs[now->func];
-    CHECK_INT(done_status, 1);
-    done_status = status;
-    CHECK_INT(result != NULL, status == 0 && w->result);
-    if (result)
-        result_sync = receive(&result_value, w->result, true, result);
-}
-
-static void run_client(struct recorded *e)
+static void run_client(struct exchange *e)
 {
     static struct wcp_link link = {.role = WCP_SOURCE,
                                    .source_id = WCP_STR("me"),
                                    .target_id = WCP_STR("vec-server"),
                                    .name = WCP_STR("default")};
-    const struct wcp_func *w = &e->iface->funcs[e->func];
+    const struct wcp_func *w = &e->r.iface->funcs[e->r.func];
     struct value v = {.make_outs = true};
     struct side sent = {0};
     char rc[100];
-    now = e;
-    done_status = 1;
-    value_decode(&v, w->params, false, bytes(&channel(&e->client, "")->bytes), w->size);
-    if (whole)
-        write_all(&v, &e->client);
-    rpc_invoke(f.rpc, &link, e->iface, e->func, v.p, NULL, NULL);
-    if (!whole)
-        write_all(&v, &e->client);
+    play.now = &e->r;
+    play.status = 1;
+    value_decode(&v, w->params, false, bytes(&channel(&e->r.client, "")->bytes), w->size);
+    if (play.whole)
+        write_all(&v, &e->r.client);
+    rpc_invoke(f.rpc, &link, e->r.iface, e->r.func, v.p, NULL, NULL);
+    if (!play.whole)
+        write_all(&v, &e->r.client);
     const struct fake_msg *m = fake_take(&f.net);
     CHECK(m != NULL);
     CHECK_STR(m->subject, e->messages[0].subject);
@@ -661,10 +208,10 @@ static void run_client(struct recorded *e)
             fixture_pass_ms(&f, 2);
     }
     bool absent = e->messages[e->count - 1].status == 503;
-    struct wcp_bytes want = bytes(&channel(&e->server, "")->bytes);
-    CHECK_INT(done_status, absent ? WCP_ENOENT : w->result && !want.len ? WCP_ECLOSED : 0);
-    check_same("result", bytes(&result_sync), want);
-    check_received(&result_value, &e->server);
+    struct wcp_bytes want = bytes(&channel(&e->r.server, "")->bytes);
+    CHECK_INT(play.status, absent ? WCP_ENOENT : w->result && !want.len ? WCP_ECLOSED : 0);
+    check_same("result", bytes(&play.result_sync), want);
+    check_received(&play.result, &e->r.server);
     while ((m = fake_take(&f.net))) {
         CHECK(strncmp(m->subject, RS ".params", strlen(RS ".params")) == 0);
         CHECK(!m->reply && !m->header_count);
@@ -677,17 +224,16 @@ static void run_client(struct recorded *e)
         side_add(&sent, m->subject + strlen(RS ".params"), m->data);
     }
     channel(&sent, "")->ends += absent; /* there is nobody to tell */
-    check_sent(w->params, false, &sent, &e->client);
+    check_sent(w->params, false, &sent, &e->r.client);
     CHECK_INT(rpc_running(f.rpc), 0);
-    wcp_buf_free(&result_sync);
-    value_free(&result_value);
     value_free(&v);
+    play_free();
     side_free(&sent);
 }
 
 /* --- all of them --- */
 
-static void replay_all(void (*run)(struct recorded *e), unsigned want_files,
+static void replay_all(void (*run)(struct exchange *e), unsigned want_files,
                        unsigned want_exchanges)
 {
     unsigned files = 0, exchanges = 0, skips = 0;
@@ -729,7 +275,7 @@ TEST(the_server_answers_recorded_clients_as_the_recorded_server_did)
 
 TEST(the_server_answers_recorded_clients_inline)
 {
-    whole = true;
+    play.whole = true;
     replay_all(run_server, 25, 37);
 }
 
@@ -740,7 +286,7 @@ TEST(the_client_calls_recorded_servers_as_the_recorded_client_did)
 
 TEST(the_client_calls_recorded_servers_inline)
 {
-    whole = true;
+    play.whole = true;
     replay_all(run_client, 26, 38);
 }
 

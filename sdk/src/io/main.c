@@ -6,7 +6,9 @@
  * is closed and the loop runs dry. */
 #include "base/log.h"
 #include "base/timer.h"
+#include "io/listen.h"
 #include "io/nats.h"
+#include "io/offline.h"
 #include "io/standalone.h"
 #include "io/work.h"
 #include "lattice/provider.h"
@@ -40,7 +42,11 @@ struct process {
     uv_check_t check;
     uv_timer_t tick, leftover;
     uv_signal_t term, interrupt;
-    struct nats_conn *nats;
+    struct nats_conn *nats;  /* or */
+    struct offline *offline; /* without NATS */
+    struct sockets *sockets; /* if we listen */
+    struct listeners *listeners;
+    struct strings listen;         /* where */
     struct wcp_instance *instance; /* NULL before the first connect and at the end */
     struct work_count work;
     uint64_t started_ns;
@@ -74,6 +80,10 @@ static void end(struct process *p)
     instance_free(p->instance);
     p->instance = NULL;
     nats_conn_close(p->nats);
+    offline_close(p->offline);
+    listeners_close(p->listeners);
+    p->listeners = NULL;
+    sockets_close(p->sockets);
     uv_close((uv_handle_t *)&p->prepare, NULL);
     uv_close((uv_handle_t *)&p->check, NULL);
     uv_close((uv_handle_t *)&p->tick, NULL);
@@ -90,10 +100,12 @@ static void on_last_flush(void *ctx, bool flushed)
     end(ctx);
 }
 
-/* Never ends within this call: we may be somewhere inside the instance. */
 static void flush_and_end(struct process *p)
 {
-    nats_conn_flush(p->nats, nats_conn_is_up(p->nats) ? FLUSH_MS : 0, on_last_flush, p);
+    if (p->offline)
+        end(p);
+    else
+        nats_conn_flush(p->nats, nats_conn_is_up(p->nats) ? FLUSH_MS : 0, on_last_flush, p);
 }
 
 static void on_no_work(void *ctx)
@@ -110,7 +122,7 @@ static void on_done(void *ctx, int status)
     if (p->done)
         return;
     p->done = true;
-    p->status = status;
+    p->status = p->status ? p->status : status;
     p->waiting_for_work = p->work.running > 0;
     if (!p->waiting_for_work)
         flush_and_end(p);
@@ -196,22 +208,55 @@ static void on_ready(void *ctx, bool flushed)
         wcp_log(WCP_WARN, "the server has not confirmed our subscriptions in 2 s", NULL);
 }
 
+static void on_accept(void *ctx, struct wcp_conn *c)
+{
+    struct process *p = ctx;
+    if (p->instance)
+        instance_accept(p->instance, c);
+    else
+        c->close(c);
+}
+
+static void on_leaving(void *ctx)
+{
+    struct process *p = ctx;
+    listeners_close(p->listeners);
+    p->listeners = NULL;
+}
+
 static void on_serving(void *ctx)
 {
     struct process *p = ctx;
-    nats_conn_flush(p->nats, FLUSH_MS, on_ready, p);
+    struct wcp_err err;
+    if (p->listen.n) {
+        p->sockets = sockets_new(&p->loop);
+        p->listeners = listeners_open(&p->loop, p->sockets, &p->listen, on_accept, p, &err);
+        if (!p->listeners) {
+            wcp_log(WCP_ERROR, "cannot listen", "why", err.msg, NULL);
+            p->status = 1;
+            instance_drain(p->instance, 1);
+            return;
+        }
+    }
+    if (p->offline)
+        on_ready(p, true);
+    else
+        nats_conn_flush(p->nats, FLUSH_MS, on_ready, p);
 }
 
 static void on_connected(void *ctx)
 {
     struct process *p = ctx;
     struct wcp_err err;
-    p->instance = instance_new(p->provider, &p->hd,
-                               &(struct instance_env){.transport = nats_conn_transport(p->nats),
-                                                      .loop = &p->loop,
-                                                      .serving = on_serving,
-                                                      .done = on_done,
-                                                      .ctx = p});
+    p->instance =
+        instance_new(p->provider, &p->hd,
+                     &(struct instance_env){.transport = p->nats ? nats_conn_transport(p->nats)
+                                                                 : offline_transport(p->offline),
+                                            .loop = &p->loop,
+                                            .serving = on_serving,
+                                            .leaving = on_leaving,
+                                            .done = on_done,
+                                            .ctx = p});
     if (instance_start(p->instance, &err)) {
         wcp_log(WCP_ERROR, "cannot start", "why", err.msg, NULL);
         on_done(p, 1);
@@ -378,13 +423,13 @@ static void open_handles(struct process *p)
 }
 
 /* Everything after we know who we are. */
-static int run(struct process *p, const char *creds_file, int status_of_bad_config)
+static int run(struct process *p, const struct standalone *told)
 {
     struct wcp_err err;
     struct nats_config c = {.urls = p->hd.nats_url,
                             .user_jwt = p->hd.user_jwt,
                             .user_seed = p->hd.user_seed,
-                            .creds_file = creds_file,
+                            .creds_file = told->creds_file,
                             .name = p->hd.provider_id};
     struct nats_events ev = {.ctx = p,
                              .connected = on_connected,
@@ -395,10 +440,13 @@ static int run(struct process *p, const char *creds_file, int status_of_bad_conf
                              .lost = on_lost,
                              .writable = on_writable};
     open_handles(p);
-    p->nats = nats_conn_new(&p->loop, &c, &ev, &err);
-    if (!p->nats) {
+    if (told->offline)
+        p->offline = offline_new(&p->loop, &ev);
+    else
+        p->nats = nats_conn_new(&p->loop, &c, &ev, &err);
+    if (!p->nats && !p->offline) {
         wcp_log(WCP_ERROR, "cannot start", "why", err.msg, NULL);
-        p->status = status_of_bad_config;
+        p->status = told->from_stdin ? 1 : EXIT_USAGE;
         end(p);
     }
     uv_run(&p->loop, UV_RUN_DEFAULT);
@@ -457,11 +505,12 @@ int wcp_main(int argc, char **argv, const struct wcp_provider *provider)
         else if (name)
             wcp_log(WCP_WARN, "log level is none of error, warn, info, debug", "found", name, NULL);
         log_set_provider(p->hd.provider_id);
-        status = run(p, told.creds_file, told.from_stdin ? 1 : EXIT_USAGE);
+        p->listen = told.listen;
+        status = run(p, &told);
         log_set_provider(NULL);
     }
     hostdata_free(&p->hd); /* empty when the instance took it */
-    free(told.creds_file);
+    standalone_free(&told);
     free(p);
     return status;
 }

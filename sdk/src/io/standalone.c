@@ -1,6 +1,7 @@
 /* standalone.c: what a provider is told by flags, environment and files instead of by a host. */
 #include "io/standalone.h"
 #include "base/log.h"
+#include "io/address.h"
 #include "lattice/secrets.h"
 #include <dirent.h>
 #include <errno.h>
@@ -23,6 +24,7 @@ enum {
     PROVIDER_ID,
     NATS,
     CREDS,
+    LISTEN,
     CONFIG,
     CONFIG_DIR,
     SECRETS_DIR,
@@ -45,6 +47,9 @@ static const struct option {
               "(nats://127.0.0.1:4222)",
               true},
     [CREDS] = {"--creds", "FILE", "WCP_NATS_CREDS", "NATS credentials file", true},
+    [LISTEN] = {"--listen", "ADDRESS", "WCP_LISTEN",
+                "unix:PATH or tcp:HOST:PORT, or several; without --nats there is no NATS then",
+                true},
     [CONFIG] = {"--config", "KEY=VALUE", NULL, "configuration; may be repeated", true},
     [CONFIG_DIR] = {"--config-dir", "DIR", "WCP_CONFIG_DIR", "configuration, a file per key", true},
     [SECRETS_DIR] = {"--secrets-dir", "DIR", "WCP_SECRETS_DIR", "secrets, a file per name", true},
@@ -61,6 +66,7 @@ struct told {
     const char *value[OPTIONS]; /* NULL: not told */
     const char *by[OPTIONS];    /* "--nats" or "WCP_NATS_URL", for error messages */
     struct config config;       /* of --config */
+    struct strings listen;      /* of --listen */
 };
 
 void standalone_usage(const char *name, FILE *to)
@@ -68,7 +74,8 @@ void standalone_usage(const char *name, FILE *to)
     fprintf(to,
             "usage: %s [option]...\n"
             "A wasmCloud capability provider. A host starts it with HostData on stdin. With\n"
-            "WCP_PROVIDER_ID set, or any of the options up to --host-data, it runs on its own:\n",
+            "WCP_PROVIDER_ID or WCP_LISTEN set, or any of the options up to --host-data, it runs "
+            "on its own:\n",
             name);
     for (size_t i = 0; i < OPTIONS; i++) {
         const struct option *o = &options[i];
@@ -174,6 +181,22 @@ static int put_secret(struct hostdata *hd, const char *name, struct wcp_bytes va
 
 /* --- flags and environment --- */
 
+/* "unix:/a,tcp:b:1" */
+static int tell_addresses(struct told *t, const char *value, const char *by, struct wcp_err *err)
+{
+    for (size_t n; (n = strcspn(value, ",")) || *value; value += n + (value[n] == ',')) {
+        struct address a;
+        char *text = wcp_str_dup((struct wcp_str){value, n});
+        int rc = address_parse(text, &a, err);
+        if (!rc)
+            strings_put(&t->listen, text);
+        free(text);
+        if (rc)
+            return wcp_wrap(err, "%s", by);
+    }
+    return 0;
+}
+
 static int tell(struct told *t, size_t i, const char *value, const char *by, struct wcp_err *err)
 {
     const char *eq;
@@ -188,7 +211,7 @@ static int tell(struct told *t, size_t i, const char *value, const char *by, str
     }
     t->value[i] = value;
     t->by[i] = by;
-    return 0;
+    return i == LISTEN ? tell_addresses(t, value, by, err) : 0;
 }
 
 static int read_flags(int argc, char **argv, struct told *t, struct wcp_err *err)
@@ -279,7 +302,7 @@ static int read_host_data(const char *path, struct hostdata *hd, struct wcp_err 
     return rc ? wcp_wrap(err, "--host-data %s", path) : 0;
 }
 
-static int make(const struct told *t, struct standalone *out, struct wcp_err *err)
+static int make(const struct told *t, const char *name, struct standalone *out, struct wcp_err *err)
 {
     struct hostdata *hd = &out->hd;
     int rc = 0;
@@ -293,12 +316,15 @@ static int make(const struct told *t, struct standalone *out, struct wcp_err *er
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!*texts[i])
             set(texts[i], "");
-    hd->standalone = true;
-    if ((rc = set_id(&hd->lattice, t, LATTICE, "default", err)) ||
-        (rc = set_id(&hd->provider_id, t, PROVIDER_ID, NULL, err)))
-        return rc;
     if (t->value[NATS])
         set(&hd->nats_url, t->value[NATS]);
+    hd->listens = t->listen.n > 0;
+    out->offline = hd->listens && !*hd->nats_url;
+    hd->standalone = !out->offline;
+    /* Without a lattice nobody needs to know our id. */
+    if ((rc = set_id(&hd->lattice, t, LATTICE, "default", err)) ||
+        (rc = set_id(&hd->provider_id, t, PROVIDER_ID, out->offline ? name : NULL, err)))
+        return rc;
     if (t->value[CREDS])
         out->creds_file = wcp_str_dup(wcp_str(t->value[CREDS]));
     if (t->value[CONFIG_DIR] &&
@@ -309,6 +335,13 @@ static int make(const struct told *t, struct standalone *out, struct wcp_err *er
     if (t->value[SECRETS_DIR])
         return read_folder(t->value[SECRETS_DIR], t->by[SECRETS_DIR], put_secret, hd, err);
     return 0;
+}
+
+void standalone_free(struct standalone *s)
+{
+    strings_free(&s->listen);
+    free(s->creds_file);
+    s->creds_file = NULL;
 }
 
 int standalone_read(int argc, char **argv, const char *name, struct standalone *out)
@@ -336,19 +369,24 @@ int standalone_read(int argc, char **argv, const char *name, struct standalone *
                       t.by[LOG], t.value[LOG]);
     for (size_t i = 0; i < OPTIONS; i++)
         /* WCP_NATS_URL alone may be meant for wcp, in a shell that pipes HostData to us. */
-        alone |= t.value[i] && options[i].alone && (i == PROVIDER_ID || *t.by[i] == '-');
+        alone |=
+            t.value[i] && options[i].alone && (i == PROVIDER_ID || i == LISTEN || *t.by[i] == '-');
     out->log_level = t.value[LOG];
     out->from_stdin = !alone;
-    if (!rc && alone && (rc = make(&t, out, &err)))
+    if (!rc && alone && (rc = make(&t, name, out, &err)))
         hostdata_free(&out->hd);
+    if (!rc && alone) {
+        out->listen = t.listen;
+        t.listen = (struct strings){0};
+    }
     if (rc) {
         fprintf(stderr, "%s: %s\n", name, err.msg);
-        free(out->creds_file);
-        out->creds_file = NULL;
+        standalone_free(out);
         /* A usage error, or data that cannot be used. */
         status = rc == WCP_EINVAL || rc == WCP_ETOOBIG || rc == WCP_EIO ? EXIT_USAGE : 1;
     }
 out:
     config_free(&t.config);
+    strings_free(&t.listen);
     return status;
 }

@@ -8,6 +8,8 @@
 struct standalone {
     bool from_stdin; /* nothing was told: HostData comes on stdin; hd is not filled */
     struct hostdata hd;
+    struct strings listen; /* addresses */
+    bool offline;          /* there is no NATS */
     char *creds_file;      /* NULL: none */
     const char *log_level; /* NULL: not told; lives in argv or the environment */
 };
@@ -16,6 +18,7 @@ struct standalone {
 
 /* Returns STANDALONE_GO, or the status to exit with: everything is said then. */
 int standalone_read(int argc, char **argv, const char *provider_name, struct standalone *out);
+void standalone_free(struct standalone *s); /* but not hd */
 void standalone_usage(const char *provider_name, FILE *to);
 
 #endif

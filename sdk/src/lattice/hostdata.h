@@ -27,7 +27,8 @@ struct hostdata {
     bool structured_logging;
     char *log_level; /* NULL: absent */
     struct otel_config otel;
-    bool standalone; /* made from flags and environment, not by a host */
+    bool standalone; /* made from flags and environment, not by a host: the lattice has the links */
+    bool listens;    /* callers come over sockets, too: see local.h */
 };
 
 /* One line: base64 of the JSON object, white space around it ignored. Unknown members are ignored.

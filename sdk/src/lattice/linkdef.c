@@ -144,6 +144,16 @@ void config_free(struct config *c)
 
 /* --- links --- */
 
+void interface_split(const char *name, struct wcp_str *wit_namespace, struct wcp_str *package,
+                     struct wcp_str *interface)
+{
+    const char *colon = strchr(name, ':'), *at = colon ? colon + 1 : name;
+    *wit_namespace = (struct wcp_str){name, colon ? (size_t)(colon - name) : 0};
+    *package = (struct wcp_str){at, strcspn(at, "/@")};
+    at += package->len + (at[package->len] == '/');
+    *interface = (struct wcp_str){at, strcspn(at, "@")};
+}
+
 int id_check(const char *what, const char *id, struct wcp_err *err)
 {
     size_t n = strlen(id);

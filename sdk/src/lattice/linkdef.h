@@ -57,6 +57,10 @@ int strings_from_json(struct json_object *o, const char *member, struct strings 
                       struct wcp_err *err);
 void strings_free(struct strings *s);
 
+/* "wrpc:keyvalue/store@0.2.0" → "wrpc", "keyvalue", "store"; views of name. */
+void interface_split(const char *name, struct wcp_str *wit_namespace, struct wcp_str *package,
+                     struct wcp_str *interface);
+
 /* Lattices, providers and components are named in NATS subjects: refuses what would break those,
  * and more than ID_MAX bytes, so that subjects stay within fixed bounds. */
 #define ID_MAX 127

@@ -18,6 +18,7 @@ struct link {
     enum link_state state;
     bool was_up; /* link_down is owed */
     bool told;   /* link_drain was called */
+    bool local;  /* by links_put_local */
     char *why;   /* failed or unhealthy; NULL: healthy */
     size_t refs; /* running calls */
     struct timer end;
@@ -164,12 +165,9 @@ static void chain_remove(struct link *l)
 static struct wcp_link *find(void *ctx, struct wcp_str source, struct wcp_str name,
                              const struct wcp_interface *iface)
 {
-    /* "namespace:package/interface@version" */
-    const char *full = iface->name, *colon = strchr(full, ':');
-    const char *package = colon ? colon + 1 : full;
-    struct wcp_str ns = {full, colon ? (size_t)(colon - full) : 0};
-    struct wcp_str pkg = {package, strcspn(package, "/@")};
+    struct wcp_str ns, pkg, interface;
     struct link *best = NULL;
+    interface_split(iface->name, &ns, &pkg, &interface);
     for (struct link *l = chain(ctx, WCP_TARGET, source, name, pkg); l; l = l->same)
         if (l->state == LINK_UP && (!best || wcp_str_eq(l->pub.wit_namespace, ns)))
             best = l;
@@ -354,7 +352,9 @@ static void bring_up(struct link *l, const char *why, int secrets_rc, struct wcp
             l->pub.role == WCP_TARGET ? "from" : "to", peer_of(&l->pub).ptr, NULL);
 }
 
-static void put(struct links *t, struct linkdef *def, const char *why, uint64_t told_at)
+/* own: secrets of a local link; NULL: they are in def, sealed. */
+static void put(struct links *t, struct linkdef *def, const char *why, uint64_t told_at,
+                const struct secrets *own)
 {
     enum wcp_role role;
     struct wcp_err err = {0};
@@ -380,7 +380,8 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         return;
     }
     struct link *l = new_link(t, def, role);
-    int rc = open_secrets(l, &err);
+    l->local = own != NULL;
+    int rc = own ? secrets_copy(&l->secrets, own, &err) : open_secrets(l, &err);
     if (old && old->state == LINK_UP && !rc && !why && same_content(old, l)) {
         free_link(l); /* a repetition: hosts send each link several times */
         old->told_at = told_at > old->told_at ? told_at : old->told_at;
@@ -401,7 +402,12 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
 
 void links_put(struct links *t, struct linkdef *def)
 {
-    put(t, def, NULL, now(t));
+    put(t, def, NULL, now(t), NULL);
+}
+
+void links_put_local(struct links *t, struct linkdef *def, const struct secrets *own)
+{
+    put(t, def, NULL, now(t), own);
 }
 
 void links_del(struct links *t, const struct linkdef *def)
@@ -425,14 +431,14 @@ void links_sync_begin(struct links *t)
 
 void links_sync_put(struct links *t, struct linkdef *def, const char *why)
 {
-    put(t, def, why, 0);
+    put(t, def, why, 0, NULL);
 }
 
 uint64_t links_sync_end(struct links *t, uint32_t grace_ms)
 {
     uint64_t again = TIMER_NEVER;
     for (struct link *l = t->all; l; l = l->next) {
-        if (l->state >= LINK_DRAINING || l->sync == t->sync)
+        if (l->state >= LINK_DRAINING || l->sync == t->sync || l->local)
             continue;
         if (l->told_at && now(t) < l->told_at + grace_ms) {
             again = again < l->told_at + grace_ms ? again : l->told_at + grace_ms;

@@ -12,6 +12,7 @@
 #include "lattice/config.h"
 #include "lattice/control.h"
 #include "lattice/links.h"
+#include "lattice/local.h"
 #include "lattice/secrets.h"
 #include "lattice/xkey.h"
 #include <assert.h>
@@ -104,8 +105,11 @@ static void on_config(void *ctx, struct config *c)
     i->old[i->old_count++] = i->hd.config;
     i->hd.config = *c;
     wcp_log(WCP_INFO, "the configuration has changed", NULL);
-    if (i->started && i->state == RUNNING && i->def->config_changed)
-        i->def->config_changed(i);
+    if (i->started && i->state == RUNNING) {
+        if (i->def->config_changed)
+            i->def->config_changed(i);
+        local_links_put(i->links, i->def, &i->hd);
+    }
 }
 
 /* --- starting --- */
@@ -242,6 +246,7 @@ int instance_start(struct wcp_instance *i, struct wcp_err *err)
     i->started = true;
     for (size_t k = 0; k < i->hd.link_count; k++)
         links_put(i->links, &i->hd.links[k]);
+    local_links_put(i->links, i->def, &i->hd);
     if (i->hd.standalone)
         read_links(i);
     else
@@ -295,6 +300,8 @@ void instance_drain(struct wcp_instance *i, uint32_t limit_ms)
         i->state = LEAVING;
         i->drain_until = until;
         wcp_log(WCP_INFO, "leaving", NULL);
+        if (i->env.leaving)
+            i->env.leaving(i->env.ctx);
         rpc_leave(i->rpc);
     } else if (until < i->drain_until) {
         i->drain_until = until;
@@ -327,6 +334,11 @@ void instance_message(struct wcp_instance *i, int sub, struct wcp_msg *m)
 {
     if (!rpc_message(i->rpc, sub, m))
         (void)control_message(&i->control, sub, m); /* else: left a while ago */
+}
+
+void instance_accept(struct wcp_instance *i, struct wcp_conn *c)
+{
+    rpc_accept(i->rpc, c, LOCAL_SOURCE, LOCAL_NAME);
 }
 
 void instance_left(struct wcp_instance *i, int sub)

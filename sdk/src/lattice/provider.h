@@ -12,6 +12,7 @@ struct instance_env {
     void *loop; /* struct uv_loop_s *, for wcp_loop */
     /* The functions have been subscribed, once: standalone that is after the links were read. */
     void (*serving)(void *ctx);
+    void (*leaving)(void *ctx); /* accept no more connections; may be NULL */
     /* The instance has drained and said its last word: flush what is published, then free it and
      * end. status is the process's exit status. */
     void (*done)(void *ctx, int status);
@@ -29,6 +30,8 @@ int instance_start(struct wcp_instance *i, struct wcp_err *err);
 void instance_drain(struct wcp_instance *i, uint32_t limit_ms);
 void instance_free(struct wcp_instance *i); /* at once; calls that run are failed */
 
+/* Somebody has connected to call us (hd->listens). Takes ownership of c. */
+void instance_accept(struct wcp_instance *i, struct wcp_conn *c);
 void instance_message(struct wcp_instance *i, int sub, struct wcp_msg *m);
 void instance_left(struct wcp_instance *i, int sub);
 void instance_lost(struct wcp_instance *i, int sub);

@@ -115,6 +115,15 @@ const struct secret *secrets_get(const struct secrets *s, const char *name)
     return NULL;
 }
 
+int secrets_copy(struct secrets *to, const struct secrets *from, struct wcp_err *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < from->n && !rc; i++)
+        rc = secrets_put(to, from->at[i].name,
+                         (struct wcp_bytes){from->at[i].value, from->at[i].len}, err);
+    return rc;
+}
+
 bool secrets_equal(const struct secrets *a, const struct secrets *b)
 {
     if (a->n != b->n)

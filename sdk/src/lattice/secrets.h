@@ -15,6 +15,7 @@ int secrets_from_json(struct json_object *o, struct secrets *out, struct wcp_err
 int secrets_open(struct wcp_bytes sealed, const char *sender, const char *seed, struct secrets *out,
                  struct wcp_err *err);
 const struct secret *secrets_get(const struct secrets *s, const char *name); /* as config_get */
+int secrets_copy(struct secrets *to, const struct secrets *from, struct wcp_err *err);
 bool secrets_equal(const struct secrets *a, const struct secrets *b);
 void secrets_free(struct secrets *s); /* wipes */
 

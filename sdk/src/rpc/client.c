@@ -64,6 +64,7 @@ static void destroy(struct exchange *x)
 static void settle(struct exchange *x)
 {
     struct wcp_outgoing *o = (struct wcp_outgoing *)x;
+    x->wire->settled(x);
     if (!o->delivered || !exchange_is_quiet(x) || (!o->params_ended && x->deadline.pos))
         return;
     exchange_close(x);
@@ -74,7 +75,7 @@ static void deliver(struct wcp_outgoing *o, int status)
 {
     struct exchange *x = &o->x;
     assert(!o->delivered);
-    o->delivered = true;
+    o->delivered = x->answered = true;
     if (status)
         x->rpc->stats.outgoing_failed++;
     x->busy++;
@@ -87,12 +88,12 @@ static void deliver(struct wcp_outgoing *o, int status)
 static void end_params(struct wcp_outgoing *o)
 {
     if (o->accepted && !o->params_ended) {
-        send_end(o->x.rpc, o->x.send_base);
+        o->x.wire->end(&o->x, NULL, false);
         const char *tail = (const char *)o->owed.ptr;
         for (size_t at = 0; at < o->owed.len; at += strlen(tail + at) + 1) {
             char subject[SUBJECT_MAX];
             snprintf(subject, sizeof subject, "%s%s", o->x.send_base, tail + at);
-            send_end(o->x.rpc, subject);
+            subjects_end(o->x.rpc, subject);
         }
     }
     o->params_ended = true;
@@ -123,7 +124,7 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
     if (x->dead)
         return;
     wcp_log(WCP_WARN, "an outgoing call failed", "function", x->func->name, "to",
-            peer_id(x->link).ptr, "why", why, NULL);
+            x->link ? peer_id(x->link).ptr : "a socket", "why", why, NULL);
     x->busy++;
     give_up(o, status, tell_peer);
     if (!o->delivered)
@@ -183,13 +184,11 @@ static void open_params(struct wcp_outgoing *o)
 {
     struct exchange *x = &o->x;
     bool only_ends = x->outs && exchange_outs_empty(x);
-    if (o->sent < o->params.len)
-        send_bytes(x->rpc, x->send_base,
-                   (struct wcp_bytes){o->params.ptr + o->sent, o->params.len - o->sent});
+    x->wire->send(x, NULL, (struct wcp_bytes){o->params.ptr + o->sent, o->params.len - o->sent});
     o->sent = o->params.len;
-    send_end(x->rpc, x->send_base);
-    o->params_ended = true;
-    if (only_ends && !o->delivered) { /* they can be repeated, so the channels stay */
+    x->wire->end(x, NULL, false);
+    o->params_ended = x->root_sent = true;
+    if (only_ends && !o->delivered && !x->framed) { /* they can be repeated, so the channels stay */
         exchange_end_again(x);
         o->repeat.fn = on_repeat;
         o->repeat_ms = REPEAT_FIRST_MS;
@@ -255,33 +254,35 @@ static void on_accept(struct wcp_outgoing *o, const struct wcp_msg *m)
     }
 }
 
-static void on_result(struct wcp_outgoing *o, struct wcp_msg *m)
+/* first: result bytes that are not in x->root yet, in a message of that owner. */
+static void on_result(struct wcp_outgoing *o, struct wcp_bytes first, void **owner)
 {
     struct exchange *x = &o->x;
     const struct wcp_type *t = x->func->result;
     struct wcp_err err = {0};
     if (o->delivered)
         return; /* what follows the value */
-    x->root_ended |= m->data.len == 0;
-    if (!t) { /* a failure of such a function cannot be told from success (wrpc.md §2.5) */
+    if (!t) {   /* a failure of such a function cannot be told from success (wrpc.md §2.5) */
         deliver(o, 0);
         return;
     }
-    if (m->data.len == 0 && x->root.len == 0) {
+    if (first.len == 0 && x->root.len == 0) {
         fail(x, WCP_ECLOSED, "the peer ended it without an answer", true);
         return;
     }
     if (!o->result)
         o->result = wcp_calloc(1, t->size);
-    int rc = exchange_decode(x, t, m->data, o->result, &err);
+    int rc = exchange_decode(x, t, first, o->result, &err);
     if (rc == WCP_EMORE && !x->root_ended)
         return;
     if (rc) {
         fail(x, rc == WCP_EMORE ? WCP_ECLOSED : rc, err.msg, true);
         return;
     }
-    o->owner = m->owner;
-    m->owner = NULL;
+    if (owner) {
+        o->owner = *owner;
+        *owner = NULL;
+    }
     deliver(o, 0);
 }
 
@@ -295,28 +296,28 @@ static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_ms
     } else if (wcp_str_eq(tail, WCP_STR("results"))) {
         exchange_touch(x);
         on_answering(o);
-        on_result(o, m);
+        x->root_ended |= m->data.len == 0;
+        on_result(o, m->data, &m->owner);
     } else if (tail.len > 8 && memcmp(tail.ptr, "results.", 8) == 0) {
+        struct path p;
         on_answering(o);
-        exchange_receive(x, (struct wcp_str){tail.ptr + 8, tail.len - 8}, m);
+        if (path_parse((struct wcp_str){tail.ptr + 8, tail.len - 8}, &p))
+            exchange_receive(x, &p, m->data, m->data.len == 0);
     }
     x->busy--;
     settle(x);
 }
 
-struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
-                                const struct wcp_interface *iface, size_t func, const void *params,
-                                void (*done)(void), void *ctx)
+static struct wcp_outgoing *new_outgoing(struct rpc *r, struct framed *framed,
+                                         const struct wcp_interface *iface, size_t func,
+                                         const void *params, void (*done)(void), void *ctx)
 {
     const struct wcp_func *f = &iface->funcs[func];
     struct wcp_outgoing *o = wcp_calloc(1, sizeof *o);
     struct exchange *x = &o->x;
-    exchange_init(x, r, false);
-    x->entry.on_message = on_message;
+    exchange_init(x, r, false, framed);
     x->iface = iface;
     x->func = f;
-    x->link = l;
-    r->links.hold(r->links.ctx, l);
     x->arena = &o->arena;
     x->settled = settle;
     x->fail = fail;
@@ -328,6 +329,41 @@ struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
     exchange_encode(x, f->params, params, &o->params);
     x->deadline.fn = on_deadline;
     timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
+    return o;
+}
+
+static void on_root(struct exchange *x)
+{
+    struct wcp_outgoing *o = (struct wcp_outgoing *)x;
+    /* A function without a result has succeeded when the peer ends its direction, not before. */
+    if (!o->delivered && !x->dead && (x->func->result || x->root_ended))
+        on_result(o, (struct wcp_bytes){0}, NULL);
+}
+
+struct wcp_outgoing *rpc_invoke_conn(struct rpc *r, struct wcp_conn *conn,
+                                     const struct wcp_interface *iface, size_t func,
+                                     const void *params, void (*done)(void), void *ctx)
+{
+    struct wcp_outgoing *o = new_outgoing(r, framed_new(r, conn), iface, func, params, done, ctx);
+    struct exchange *x = &o->x;
+    x->on_root = on_root;
+    o->accepted = true;
+    framed_begin(x);
+    open_params(o);
+    x->wire->settled(x);
+    return o;
+}
+
+struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
+                                const struct wcp_interface *iface, size_t func, const void *params,
+                                void (*done)(void), void *ctx)
+{
+    struct wcp_outgoing *o = new_outgoing(r, NULL, iface, func, params, done, ctx);
+    struct exchange *x = &o->x;
+    const struct wcp_func *f = x->func;
+    x->entry.on_message = on_message;
+    x->link = l;
+    r->links.hold(r->links.ctx, l);
 
     char subject[SUBJECT_MAX], rc[INBOX_SUBJECT_MAX];
     int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s.%s", r->lattice,

@@ -1,9 +1,11 @@
 /* exchange.c: one running call: its place in the lists, its life. */
 #include "rpc/exchange.h"
 
-void exchange_init(struct exchange *x, struct rpc *r, bool incoming)
+void exchange_init(struct exchange *x, struct rpc *r, bool incoming, struct framed *framed)
 {
     x->rpc = r;
+    x->framed = framed;
+    x->wire = framed ? &frames_wire : &subjects_wire;
     x->incoming = incoming;
     x->active = r->t->now(r->t);
     x->next = r->exchanges;
@@ -15,7 +17,11 @@ void exchange_init(struct exchange *x, struct rpc *r, bool incoming)
         r->running_in++;
     else
         r->running_out++;
-    inbox_add(r, &x->entry);
+    x->blocked = framed ? &x->framed_blocked : &r->blocked;
+    if (framed)
+        framed->x = x;
+    else
+        inbox_add(r, &x->entry);
 }
 
 void exchange_close(struct exchange *x)
@@ -23,6 +29,7 @@ void exchange_close(struct exchange *x)
     struct rpc *r = x->rpc;
     ins_close(x);
     outs_cut(x, false);
+    x->wire->close(x);
     wcp_buf_free(&x->root);
     timers_clear(&r->timers, &x->deadline);
     inbox_remove(r, &x->entry);
@@ -55,6 +62,7 @@ void exchange_cut(struct exchange *x, int status, bool tell_peer)
     x->dead = true;
     x->busy++;
     outs_cut(x, tell_peer);
+    x->wire->cut(x);
     ins_cut(x, status);
     x->busy--;
 }

@@ -1,15 +1,30 @@
 /* exchange.h: what serving and calling share: one running call, its inbox number and its channels.
  *
  * A call's bytes travel on channels: the root (parameters or results) and one for each stream or
- * future in them, named by its index path. An exchange receives on "<inbox>.<n>.<word>[.path]" and
- * sends on "<send_base>[.path]". It is freed when its owner (server.c or client.c) is done with it
+ * future in them, named by its index path. How their bytes travel is the wire's affair: as messages
+ * on "<inbox>.<n>.<word>[.path]" and "<send_base>[.path]" (subjects.c), or as frames of a
+ * connection (framed.c). An exchange is freed when its owner (server.c or client.c) is done with it
  * and no incoming or outgoing channel is open any more. */
 #ifndef EXCHANGE_H
 #define EXCHANGE_H
 
 #include "base/timer.h"
 #include "rpc/codec.h"
+#include "rpc/frames.h"
 #include "rpc/rpc.h"
+
+/* One connection of the framed transport. It belongs to its call, once there is one. */
+struct framed {
+    struct rpc *rpc;
+    struct wcp_conn *conn; /* NULL: closed */
+    struct exchange *x;    /* NULL: the header has not come */
+    struct frames in;
+    const char *source, *link_name; /* of who connected to us */
+    struct timer deadline;          /* of the header */
+    struct framed *next, **prev;    /* in rpc->headless */
+    size_t counted;                 /* root bytes that were taken for progress */
+    bool shut, stopped /* reading */, eof;
+};
 
 /* Something with a reply subject of its own. */
 struct inbox_entry {
@@ -27,8 +42,22 @@ struct served { /* one exported function and its subscription */
     const void *impl;
 };
 
+/* How a call's bytes are sent. A path of NULL is the root. */
+struct wire {
+    void (*send)(struct exchange *x, const struct path *p, struct wcp_bytes data);
+    /* The channel has ended; broken: in the middle of a stream. */
+    void (*end)(struct exchange *x, const struct path *p, bool broken);
+    bool (*is_full)(const struct exchange *x); /* writers are to wait until outs_writable() */
+    void (*settled)(struct exchange *x);       /* something was sent, read or ended */
+    void (*cut)(struct exchange *x);           /* the call is over in both directions */
+    void (*close)(struct exchange *x);
+};
+extern const struct wire subjects_wire, frames_wire;
+
 struct exchange {
-    struct inbox_entry entry;
+    struct inbox_entry entry; /* not with frames */
+    const struct wire *wire;
+    struct framed *framed; /* with frames: the connection */
     struct rpc *rpc;
     struct exchange *next, **prev; /* in rpc->exchanges */
     bool incoming;
@@ -44,14 +73,21 @@ struct exchange {
     struct wcp_buf root;    /* received root bytes, if they did not come in one message */
     size_t root_want;       /* that many are needed before decoding again makes sense */
     bool root_ended, decoded;
+    bool ins_ended; /* no channel gets any more bytes */
 
     struct wcp_out *outs;
-    char *send_base; /* NULL until known */
-    bool may_send;   /* outgoing channels may be published */
-    bool dead;       /* towards the peer this call is over: what is still written is discarded */
-    unsigned busy;   /* its channels are being worked on: it must not be freed now */
+    struct wcp_out **blocked; /* the list of writers that wait for this wire: all calls', or */
+    struct wcp_out *framed_blocked; /* with frames: of this one */
+    char *send_base;                /* with subjects; NULL until known */
+    bool may_send;                  /* outgoing channels may be published */
+    bool root_sent;                 /* our part of the root is out */
+    bool answered;                  /* the result has been sent, or delivered */
+    bool dead;     /* towards the peer this call is over: what is still written is discarded */
+    unsigned busy; /* its channels are being worked on: it must not be freed now */
 
     void (*settled)(struct exchange *x); /* a channel has closed: finish if that was the last */
+    /* With frames: x->root has more, or root_ended. Over subjects its owner sees the messages. */
+    void (*on_root)(struct exchange *x);
     void (*fail)(struct exchange *x, int status, const char *why, bool tell_peer);
     void (*destroy)(struct exchange *x); /* after exchange_close: frees it */
 };
@@ -81,6 +117,9 @@ struct rpc {
     size_t waiting_for_link;
     size_t stream_bytes; /* kept in all incoming streams */
     struct wcp_out *blocked;
+    struct framed *headless; /* connections whose header has not come */
+    size_t headless_count, refused_in_a_row;
+    bool leaving;
     struct request *requests;
 };
 
@@ -89,7 +128,8 @@ void inbox_remove(struct rpc *r, struct inbox_entry *e);
 #define INBOX_SUBJECT_MAX 128
 void inbox_subject(const struct rpc *r, const struct inbox_entry *e, char out[INBOX_SUBJECT_MAX]);
 
-void exchange_init(struct exchange *x, struct rpc *r, bool incoming);
+/* framed NULL: over subjects. */
+void exchange_init(struct exchange *x, struct rpc *r, bool incoming, struct framed *framed);
 /* Nothing is left of it but its memory: no channels, no timer, no inbox number, link released. */
 void exchange_close(struct exchange *x);
 /* Neither a channel is open nor one being worked on. */
@@ -102,8 +142,8 @@ int exchange_decode(struct exchange *x, const struct wcp_type *t, struct wcp_byt
 /* Encode value of type t; streams and futures in it become channels of x, or are inlined. */
 void exchange_encode(struct exchange *x, const struct wcp_type *t, const void *value,
                      struct wcp_buf *b);
-/* A message for channel path ("0.1"). */
-void exchange_receive(struct exchange *x, struct wcp_str path, struct wcp_msg *m);
+/* Bytes of a channel; closed: it ends behind them. */
+void exchange_receive(struct exchange *x, const struct path *p, struct wcp_bytes data, bool closed);
 void exchange_open(struct exchange *x);             /* may_send from now on: what waits goes out */
 bool exchange_outs_empty(const struct exchange *x); /* every outgoing channel is ended and empty */
 void exchange_end_again(struct exchange *x);        /* repeats the end of those */
@@ -119,14 +159,27 @@ void outs_cut(struct exchange *x, bool tell_peer);
 /* Appends what follows send_base in the subject of each outgoing channel, ".0.1" with its NUL. */
 void outs_list(const struct exchange *x, struct wcp_buf *b);
 void ins_close(struct exchange *x);
+void ins_end(struct exchange *x); /* the peer has ended all its channels; sets ins_ended */
+/* What was received for readers that do not want it now. */
+size_t ins_waiting(const struct exchange *x);
+void outs_writable(struct wcp_out **blocked); /* wakes writers that were told to wait */
 
-void send_bytes(struct rpc *r, const char *subject,
-                struct wcp_bytes data); /* sliced to max_payload */
-void send_end(struct rpc *r, const char *subject);
+/* Calls over subjects. "0.1" → {0, 1}, and back; false: not a path. */
+#define PATH_TEXT_MAX (PATH_MAX_DEPTH * 11 + 1)
+bool path_parse(struct wcp_str s, struct path *out);
+size_t path_print(const struct path *p, char out[PATH_TEXT_MAX]); /* ".0.1" */
+void subjects_end(struct rpc *r, const char *subject);            /* an empty message */
 
-void out_writable(struct rpc *r); /* wakes writers that were told to wait */
+/* Calls over connections (framed.c). */
+struct framed *framed_new(struct rpc *r, struct wcp_conn *conn);
+void framed_begin(struct exchange *x); /* of an outgoing call: sends the header */
+void framed_leave(struct rpc *r);      /* those without a call shall say soon what they want */
+void framed_close_all(struct rpc *r);  /* those without a call */
 
 void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m);
+/* A call of s has begun on f. */
+struct exchange *server_framed(struct rpc *r, const struct served *s, struct framed *f,
+                               const char *source, const char *link_name);
 void server_link_added(struct rpc *r);
 
 #endif

@@ -40,23 +40,6 @@ static bool path_equal(const struct path *a, const struct path *b)
     return a->n == b->n && memcmp(a->at, b->at, a->n * sizeof *a->at) == 0;
 }
 
-/* "0.1" → {0, 1}. False: not a path. */
-static bool path_parse(struct wcp_str s, struct path *out)
-{
-    out->n = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        uint64_t v = 0;
-        size_t first = i;
-        for (; i < s.len && s.ptr[i] >= '0' && s.ptr[i] <= '9' && v <= UINT32_MAX; i++)
-            v = v * 10 + (uint64_t)(s.ptr[i] - '0');
-        if (i == first || v > UINT32_MAX || (i < s.len && s.ptr[i] != '.') ||
-            out->n == PATH_MAX_DEPTH)
-            return false;
-        out->at[out->n++] = (uint32_t)v;
-    }
-    return out->n > 0;
-}
-
 static void in_unlink(struct wcp_in *s)
 {
     for (struct wcp_in **p = &s->x->ins; *p; p = &(*p)->next)
@@ -224,14 +207,20 @@ static void in_deliver(struct wcp_in *s)
     x->settled(x);
 }
 
+static bool in_waits(const struct wcp_in *s)
+{
+    return !s->started || s->paused;
+}
+
 static void in_receive(struct wcp_in *s, struct wcp_bytes data, bool closed)
 {
     struct rpc *r = s->x->rpc;
     if (s->over || s->closed)
-        return;                            /* what follows the end */
-    bool waits = !s->started || s->paused; /* a reader that keeps up is no part of the total */
-    if (s->buf.len - s->off + data.len > r->limits.stream_bytes ||
-        (waits && r->stream_bytes + data.len > r->limits.stream_total_bytes)) {
+        return;                     /* what follows the end */
+    bool waits = in_waits(s);       /* a reader that keeps up is no part of the total */
+    if (!(waits && s->x->framed) && /* a connection is not read then */
+        (s->buf.len - s->off + data.len > r->limits.stream_bytes ||
+         (waits && r->stream_bytes + data.len > r->limits.stream_total_bytes))) {
         wcp_logf(
             WCP_ERROR,
             "%s: a stream's reader is too slow: %zu bytes would wait, the limits are %zu and %zu "
@@ -309,6 +298,7 @@ static struct wcp_in *on_async_in(struct decoder *d, const struct wcp_type *t, b
     s->inline_ = !pending;
     s->items = items;
     s->item_count = n;
+    s->closed = x->ins_ended;
     s->next = x->ins;
     x->ins = s;
     return s;
@@ -321,7 +311,7 @@ static void adopt_orphans(struct exchange *x)
         for (struct wcp_in *s = x->ins; s; s = s->next)
             if (path_equal(&s->path, &o->path)) {
                 s->buf = o->buf; /* counted already */
-                s->closed = o->closed;
+                s->closed |= o->closed;
                 o->buf = (struct wcp_buf){0};
                 break;
             }
@@ -361,37 +351,35 @@ int exchange_decode(struct exchange *x, const struct wcp_type *t, struct wcp_byt
     return WCP_EMORE;
 }
 
-void exchange_receive(struct exchange *x, struct wcp_str path, struct wcp_msg *m)
+void exchange_receive(struct exchange *x, const struct path *p, struct wcp_bytes data, bool closed)
 {
-    struct path p;
-    bool closed = m->data.len == 0;
-    if (x->dead || !path_parse(path, &p))
+    if (x->dead)
         return;
     exchange_touch(x);
     for (struct wcp_in *s = x->ins; s; s = s->next)
-        if (path_equal(&s->path, &p)) {
-            in_receive(s, m->data, closed);
+        if (path_equal(&s->path, p)) {
+            in_receive(s, data, closed);
             return;
         }
     if (x->decoded)
         return; /* a parent path's empty message, or a channel that nobody reads any more */
     struct orphan *o = x->orphans;
     size_t count = 0;
-    for (; o && !path_equal(&o->path, &p); o = o->next)
+    for (; o && !path_equal(&o->path, p); o = o->next)
         count++;
     if (!o) {
         o = wcp_calloc(1, sizeof *o);
-        o->path = p;
+        o->path = *p;
         o->next = x->orphans;
         x->orphans = o;
     }
-    if (x->rpc->stream_bytes + m->data.len > x->rpc->limits.stream_total_bytes ||
-        o->buf.len + m->data.len > x->rpc->limits.stream_bytes || count == ORPHANS_MAX) {
+    if (x->rpc->stream_bytes + data.len > x->rpc->limits.stream_total_bytes ||
+        o->buf.len + data.len > x->rpc->limits.stream_bytes || count == ORPHANS_MAX) {
         x->fail(x, WCP_ETOOBIG, "its streams come before its parameters and are too many", true);
         return;
     }
-    wcp_buf_put(&o->buf, m->data.ptr, m->data.len);
-    x->rpc->stream_bytes += m->data.len;
+    wcp_buf_put(&o->buf, data.ptr, data.len);
+    x->rpc->stream_bytes += data.len;
     o->closed |= closed;
 }
 
@@ -401,6 +389,28 @@ void exchange_drop_unstarted(struct exchange *x)
         next = s->next;
         if (!s->started)
             in_remove(s);
+    }
+}
+
+size_t ins_waiting(const struct exchange *x)
+{
+    size_t n = 0;
+    for (const struct wcp_in *s = x->ins; s; s = s->next)
+        if (in_waits(s))
+            n += s->buf.len - s->off;
+    return n;
+}
+
+void ins_end(struct exchange *x)
+{
+    x->ins_ended = true;
+    for (bool again = true; again;) { /* each end may cancel others */
+        again = false;
+        for (struct wcp_in *s = x->ins; s && !again; s = s->next)
+            if (!s->closed && !s->over) {
+                again = true;
+                in_receive(s, (struct wcp_bytes){0}, true);
+            }
     }
 }
 

@@ -7,9 +7,7 @@
 #include <string.h>
 #include <wcp/log.h>
 
-#define OUT_WAITING_MAX     ((size_t)256 << 10) /* in wcp_out.buf before a writer is told to wait */
-#define OUT_UNWRITTEN_MAX   ((size_t)1 << 20)   /* in the transport */
-#define CHANNEL_SUBJECT_MAX 512
+#define OUT_WAITING_MAX ((size_t)256 << 10) /* in wcp_out.buf before a writer is told to wait */
 
 struct wcp_out {
     struct exchange *x; /* NULL: not part of a sent value yet, or the call is over */
@@ -23,19 +21,6 @@ struct wcp_out {
     void (*drained)(void *ctx);
     void *ctx;
 };
-
-static void path_subject(const char *base, const struct path *p, char out[CHANNEL_SUBJECT_MAX])
-{
-    int n = snprintf(out, CHANNEL_SUBJECT_MAX, "%s", base);
-    for (size_t i = 0; i < p->n; i++)
-        n += snprintf(out + n, (size_t)(CHANNEL_SUBJECT_MAX - n), ".%u", p->at[i]);
-    assert(n < CHANNEL_SUBJECT_MAX); /* send_base is bounded where it is made */
-}
-
-static void channel_subject(const struct wcp_out *o, char out[CHANNEL_SUBJECT_MAX])
-{
-    path_subject(o->x->send_base, &o->path, out);
-}
 
 struct wcp_out *wcp_out_new(const struct wcp_type *elem)
 {
@@ -75,15 +60,13 @@ static void out_remove(struct wcp_out *o)
     wcp_out_free(o);
 }
 
-/* Publishes what waits, and the end if it was written. True: o has ended. */
+/* Sends what waits, and the end if it was written. True: o has ended. */
 static bool out_flush(struct wcp_out *o)
 {
-    struct rpc *r = o->x->rpc;
-    char subject[CHANNEL_SUBJECT_MAX];
+    struct exchange *x = o->x;
     bool end_mark = o->ended && !o->aborted && !o->future;
     if (!o->item_count && !o->ended)
         return false;
-    channel_subject(o, subject);
     if (o->item_count || end_mark) {
         struct wcp_buf b = {0};
         if (o->item_count && !o->future)
@@ -91,12 +74,12 @@ static bool out_flush(struct wcp_out *o)
         wcp_buf_put(&b, o->buf.ptr, o->buf.len);
         if (end_mark)
             wcp_buf_put(&b, "", 1); /* the empty chunk */
-        send_bytes(r, subject, (struct wcp_bytes){b.ptr, b.len});
+        x->wire->send(x, &o->path, (struct wcp_bytes){b.ptr, b.len});
         wcp_buf_free(&b);
         o->buf.len = o->item_count = 0;
     }
     if (o->ended)
-        send_end(r, subject);
+        x->wire->end(x, &o->path, o->aborted && !o->future);
     return o->ended;
 }
 
@@ -121,7 +104,7 @@ bool wcp_out_write(struct wcp_out *o, const void *items, size_t n)
     /* A future's value and its end are one message with what ends it. */
     if (!o->future)
         out_flush(o);
-    return x->rpc->t->buffered(x->rpc->t) < OUT_UNWRITTEN_MAX;
+    return !x->wire->is_full(x);
 }
 
 static void out_drained(struct wcp_out *o)
@@ -140,7 +123,7 @@ void wcp_out_on_drained(struct wcp_out *o, void (*fn)(void *ctx), void *ctx)
     if (o->dead) {
         out_drained(o);
     } else if (fn && !o->prev_blocked && o->x) {
-        struct wcp_out **last = &o->x->rpc->blocked; /* they take turns */
+        struct wcp_out **last = o->x->blocked; /* they take turns */
         while (*last)
             last = &(*last)->next_blocked;
         o->next_blocked = NULL;
@@ -177,13 +160,13 @@ void wcp_out_abort(struct wcp_out *o)
     out_end(o, true);
 }
 
-void out_writable(struct rpc *r)
+void outs_writable(struct wcp_out **blocked)
 {
-    while (r->blocked && r->t->buffered(r->t) < OUT_UNWRITTEN_MAX) {
-        struct wcp_out *o = r->blocked;
-        while (o && !o->x->may_send) /* these wait for their peer, not for the transport */
+    for (;;) {
+        struct wcp_out *o = *blocked;
+        while (o && !o->x->may_send) /* these wait for their peer, not for the wire */
             o = o->next_blocked;
-        if (!o)
+        if (!o || o->x->wire->is_full(o->x))
             return;
         out_drained(o);
     }
@@ -253,7 +236,7 @@ void exchange_open(struct exchange *x)
     for (bool again = true; again && !x->dead;) {
         again = false;
         for (struct wcp_out *o = x->outs; o && !again; o = o->next)
-            if (o->prev_blocked && x->rpc->t->buffered(x->rpc->t) < OUT_UNWRITTEN_MAX) {
+            if (o->prev_blocked && !x->wire->is_full(x)) {
                 out_drained(o);
                 again = true;
             }
@@ -278,9 +261,8 @@ void exchange_end_again(struct exchange *x)
 void outs_list(const struct exchange *x, struct wcp_buf *b)
 {
     for (const struct wcp_out *o = x->outs; o; o = o->next) {
-        char tail[CHANNEL_SUBJECT_MAX];
-        path_subject("", &o->path, tail);
-        wcp_buf_put(b, tail, strlen(tail) + 1);
+        char tail[PATH_TEXT_MAX];
+        wcp_buf_put(b, tail, path_print(&o->path, tail) + 1);
     }
 }
 
@@ -299,11 +281,8 @@ void outs_cut(struct exchange *x, bool tell_peer)
         struct wcp_out *o = x->outs;
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the former one was taken off the list */
         assert(o->x == x);
-        if (tell_peer && x->send_base) {
-            char subject[CHANNEL_SUBJECT_MAX];
-            channel_subject(o, subject);
-            send_end(x->rpc, subject);
-        }
+        if (tell_peer)
+            x->wire->end(x, &o->path, !o->future);
         if (o->ended)
             out_remove(o);
         else

@@ -198,6 +198,7 @@ void rpc_leave(struct rpc *r)
 {
     for (size_t i = 0; i < r->served_count; i++)
         r->t->leave(r->t, r->served[i].sub);
+    framed_leave(r);
 }
 
 size_t rpc_running(const struct rpc *r)
@@ -210,16 +211,16 @@ bool rpc_idle(const struct rpc *r)
     for (size_t i = 0; i < r->served_count; i++)
         if (!r->served[i].left)
             return false;
-    return rpc_running(r) == 0;
+    return rpc_running(r) == 0 && !r->headless;
 }
 
-/* Ends every call that want picks. Each failure can run callbacks that end others, so look anew. */
-static void fail_all(struct rpc *r, bool incoming, bool outgoing, int status, const char *why,
-                     bool tell_peer)
+/* Each failure can run callbacks that end others, so look anew. framed: also those that have a
+ * connection of their own. */
+static void fail_all(struct rpc *r, bool framed, const char *why, bool tell_peer)
 {
     for (struct exchange *x = r->exchanges; x;) {
-        if (!x->dead && (x->incoming ? incoming : outgoing)) {
-            x->fail(x, status, why, tell_peer);
+        if (!x->dead && (framed || !x->framed)) {
+            x->fail(x, WCP_ECLOSED, why, tell_peer);
             x = r->exchanges;
         } else {
             x = x->next;
@@ -229,7 +230,8 @@ static void fail_all(struct rpc *r, bool incoming, bool outgoing, int status, co
 
 void rpc_abort(struct rpc *r)
 {
-    fail_all(r, true, true, WCP_ECLOSED, "the provider is ending", true);
+    fail_all(r, true, "the provider is ending", true);
+    framed_close_all(r);
 }
 
 void rpc_free(struct rpc *r)
@@ -291,7 +293,7 @@ bool rpc_lost(struct rpc *r, int sub)
         /* Bytes of some call are missing, and values carry no sequence numbers: none can be
          * trusted. */
         wcp_log(WCP_ERROR, "messages of running calls were dropped: all of them are failed", NULL);
-        fail_all(r, true, true, WCP_ECLOSED, "messages were dropped", true);
+        fail_all(r, false, "messages were dropped", true);
         return true;
     }
     const struct served *s = find_served(r, sub);
@@ -303,12 +305,12 @@ bool rpc_lost(struct rpc *r, int sub)
 
 void rpc_writable(struct rpc *r)
 {
-    out_writable(r);
+    outs_writable(&r->blocked);
 }
 
 void rpc_disconnected(struct rpc *r)
 {
-    fail_all(r, true, true, WCP_ECLOSED, "the connection to NATS was lost", false);
+    fail_all(r, false, "the connection to NATS was lost", false);
     while (r->requests)
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself off the list */
         request_end(r->requests, NULL, WCP_ECLOSED);
@@ -332,22 +334,4 @@ void rpc_tick(struct rpc *r)
 const struct rpc_stats *rpc_stats(const struct rpc *r)
 {
     return &r->stats;
-}
-
-/* --- sending --- */
-
-void send_bytes(struct rpc *r, const char *subject, struct wcp_bytes data)
-{
-    size_t most = r->t->max_payload;
-    while (data.len) {
-        size_t n = data.len < most ? data.len : most;
-        r->t->publish(r->t, &(struct wcp_msg){.subject = subject, .data = {data.ptr, n}});
-        data.ptr += n;
-        data.len -= n;
-    }
-}
-
-void send_end(struct rpc *r, const char *subject)
-{
-    r->t->publish(r->t, &(struct wcp_msg){.subject = subject});
 }

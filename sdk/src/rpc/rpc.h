@@ -2,7 +2,8 @@
  *
  * The transport's events come in through the rpc_... functions below; the time comes from
  * transport->now(). Calls in and out share one inbox subscription "<inbox>.>": call number n has
- * the reply subject "<inbox>.<n>", and what belongs to it arrives below that. */
+ * the reply subject "<inbox>.<n>", and what belongs to it arrives below that. Calls over a
+ * connection of their own (wrpc.md §3) come in by rpc_accept and go out by rpc_invoke_conn. */
 #ifndef RPC_H
 #define RPC_H
 
@@ -37,8 +38,11 @@ void rpc_free(struct rpc *r);                    /* ends every call first, as rp
 
 /* Queue-subscribes every function of e that has a handler. */
 void rpc_serve(struct rpc *r, const struct wcp_export *e);
-void rpc_leave(struct rpc *r); /* leaves all of those subscriptions; running calls go on */
-/* Every function subscription has been left and no call is running, neither in nor out. */
+/* Leaves all of those subscriptions; running calls go on, and connections whose header comes within
+ * 100 ms. Accept no more of them. */
+void rpc_leave(struct rpc *r);
+/* Every function subscription has been left and no call is running, neither in nor out, nor may one
+ * begin on a connection. */
 bool rpc_idle(const struct rpc *r);
 size_t rpc_running(const struct rpc *r);
 void rpc_abort(
@@ -50,6 +54,21 @@ void rpc_link_added(struct rpc *r);
 struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
                                 const struct wcp_interface *iface, size_t func, const void *params,
                                 void (*done)(void), void *ctx);
+
+/* The same over a connection that may still be connecting: without a link, nobody needs to be
+ * linked. Takes ownership of conn. WCP_ENOENT: it was refused; WCP_ECLOSED: it was reset. */
+struct wcp_outgoing *rpc_invoke_conn(struct rpc *r, struct wcp_conn *conn,
+                                     const struct wcp_interface *iface, size_t func,
+                                     const void *params, void (*done)(void), void *ctx);
+/* A caller has connected. Its calls come from `source` over the link `name` (they live as long as
+ * r). Takes ownership of conn. */
+void rpc_accept(struct rpc *r, struct wcp_conn *conn, const char *source, const char *name);
+
+/* Events of a connection that was given to one of the two; it may be closed within. */
+void rpc_conn_data(struct wcp_conn *c, struct wcp_bytes data); /* data lives for this call */
+void rpc_conn_eof(struct wcp_conn *c);                         /* the peer's direction has ended */
+void rpc_conn_lost(struct wcp_conn *c, int status, const char *why); /* or could not be made */
+void rpc_conn_written(struct wcp_conn *c); /* buffered() has come down to 0 */
 
 /* Events. rpc_message returns false when sub is not one of rpc's. */
 bool rpc_message(struct rpc *r, int sub, struct wcp_msg *m);

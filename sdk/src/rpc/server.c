@@ -81,6 +81,7 @@ static void destroy(struct exchange *x)
 static void settle(struct exchange *x)
 {
     struct invocation *v = (struct invocation *)x;
+    x->wire->settled(x);
     if (v->running || v->state != SENT || !exchange_is_quiet(x))
         return;
     exchange_close(x);
@@ -97,9 +98,9 @@ static bool is_single(const struct invocation *v)
 static void send_result(struct invocation *v)
 {
     if (v->result.len)
-        send_bytes(v->x.rpc, v->x.send_base, (struct wcp_bytes){v->result.ptr, v->result.len});
+        v->x.wire->send(&v->x, NULL, (struct wcp_bytes){v->result.ptr, v->result.len});
     else
-        send_end(v->x.rpc, v->x.send_base);
+        v->x.wire->end(&v->x, NULL, false);
 }
 
 /* Replied, and the caller is known to listen: what was kept back goes out. */
@@ -108,8 +109,9 @@ static void finish(struct invocation *v)
     if (!is_single(v))
         send_result(v);
     if (v->result.len)
-        send_end(v->x.rpc, v->x.send_base);
+        v->x.wire->end(&v->x, NULL, false);
     v->state = SENT;
+    v->x.answered = v->x.root_sent = true;
     if (v->has_streams)
         exchange_open(&v->x);
 }
@@ -162,7 +164,7 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
     } else {
         timers_clear(&x->rpc->timers, &v->repeat);
         if (tell_peer && before == WAITS_FOR_PROOF)
-            send_end(x->rpc, x->send_base);
+            x->wire->end(x, NULL, false);
         v->state = SENT;
     }
     exchange_cut(x, status, tell_peer && before == SENT);
@@ -187,7 +189,7 @@ static void on_deadline(struct timer *t)
         /* The result was sent, again and again; that the caller said nothing is its affair. */
         v->has_streams = false;
         timers_clear(&r->timers, &v->repeat);
-        send_end(r, v->x.send_base);
+        v->x.wire->end(&v->x, NULL, false);
         v->state = SENT;
         exchange_cut(&v->x, WCP_ETIMEOUT, false); /* what is still read of its parameters */
         settle(&v->x);
@@ -274,7 +276,9 @@ static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_ms
             finish(v);
     }
     if (!root) {
-        exchange_receive(x, (struct wcp_str){tail.ptr + 7, tail.len - 7}, m);
+        struct path p;
+        if (path_parse((struct wcp_str){tail.ptr + 7, tail.len - 7}, &p))
+            exchange_receive(x, &p, m->data, m->data.len == 0);
     } else if (!x->decoded && !x->dead) {
         x->root_ended |= m->data.len == 0;
         if (m->data.len && !x->root.len) { /* may be all of them: not copied then */
@@ -294,7 +298,51 @@ static void refuse(struct rpc *r, const char *rc)
     inbox_subject(r, &(struct inbox_entry){.number = 1}, rs);
     snprintf(results, sizeof results, "%s.results", rc);
     r->t->publish(r->t, &(struct wcp_msg){.subject = rc, .reply = rs});
-    send_end(r, results);
+    subjects_end(r, results);
+}
+
+/* One block: the invocation, the call struct, and room for more. */
+static struct invocation *new_invocation(struct rpc *r, const struct served *s, size_t more,
+                                         struct framed *framed)
+{
+    const size_t align = _Alignof(max_align_t);
+    size_t at_call = (sizeof(struct invocation) + align - 1) / align * align;
+    struct invocation *v = wcp_calloc(1, at_call + s->func->size + more);
+    struct exchange *x = &v->x;
+    exchange_init(x, r, true, framed);
+    x->iface = s->iface;
+    x->func = s->func;
+    x->settled = settle;
+    x->fail = fail;
+    x->destroy = destroy;
+    x->deadline.fn = on_deadline;
+    timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
+    v->impl = s->impl;
+    v->call = (struct wcp_call *)(void *)((char *)v + at_call);
+    v->call->arena.limit = r->limits.arena_bytes;
+    v->call->instance = r->instance;
+    v->call->func = s->func;
+    v->call->invocation = v;
+    x->arena = &v->call->arena;
+    return v;
+}
+
+static void on_root(struct exchange *x)
+{
+    if (!x->decoded && !x->dead)
+        on_params((struct invocation *)x, (struct wcp_bytes){0});
+}
+
+/* A connection needs no handshake: its peer listens. */
+struct exchange *server_framed(struct rpc *r, const struct served *s, struct framed *f,
+                               const char *source, const char *link_name)
+{
+    struct invocation *v = new_invocation(r, s, 0, f);
+    v->x.on_root = on_root;
+    v->source = source;
+    v->link_name = link_name;
+    v->heard = true;
+    return &v->x;
 }
 
 void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
@@ -319,30 +367,13 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
         return;
     }
 
-    /* One block: the invocation, the call struct, Rc and Rc.results. */
-    const size_t align = _Alignof(max_align_t);
-    size_t at_call = (sizeof(struct invocation) + align - 1) / align * align;
-    size_t at_reply = at_call + s->func->size;
-    struct invocation *v = wcp_calloc(1, at_reply + n + 1 + n + sizeof ".results");
+    /* Behind it: Rc and Rc.results. */
+    struct invocation *v = new_invocation(r, s, n + 1 + n + sizeof ".results", NULL);
     struct exchange *x = &v->x;
-    v->call = (struct wcp_call *)(void *)((char *)v + at_call);
-    v->reply = memcpy((char *)v + at_reply, m->reply, n);
+    v->reply = memcpy((char *)v->call + s->func->size, m->reply, n);
     x->send_base = memcpy(v->reply + n + 1, m->reply, n);
     memcpy(x->send_base + n, ".results", sizeof ".results");
-
-    exchange_init(x, r, true);
     x->entry.on_message = on_message;
-    x->iface = s->iface;
-    x->func = s->func;
-    x->arena = &v->call->arena;
-    x->settled = settle;
-    x->fail = fail;
-    x->destroy = destroy;
-    v->impl = s->impl;
-    v->call->arena.limit = r->limits.arena_bytes;
-    v->call->instance = r->instance;
-    v->call->func = s->func;
-    v->call->invocation = v;
     const char *source = msg_header(m, "source-id"), *name = msg_header(m, "link-name");
     v->source = source ? source : "<unknown>";
     v->link_name = name ? name : "default";
@@ -354,8 +385,6 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
     v->repeat.fn = on_repeat;
     v->repeat_ms = REPEAT_FIRST_MS;
     timers_set(&r->timers, &v->repeat, x->active + v->repeat_ms);
-    x->deadline.fn = on_deadline;
-    timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
     if (refused) {
         char why[80];
         snprintf(why, sizeof why, "%zu calls are open, the limit is %zu", r->running_in - 1,

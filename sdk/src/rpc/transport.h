@@ -1,5 +1,6 @@
-/* transport.h: what the protocol needs from a network. Implemented by io/nats.c and by
- * tests/fake_transport.c. Nothing here may block or call back into the core. */
+/* transport.h: what the protocol needs from a network: messages on subjects (io/nats.c,
+ * tests/fake_transport.c), and byte streams (io/socket.c, tests/fake_conn.c). Nothing here may
+ * block or call back into the core. */
 #ifndef TRANSPORT_H
 #define TRANSPORT_H
 
@@ -37,6 +38,19 @@ struct wcp_transport {
     size_t max_payload;                       /* of the server's last INFO; headers count */
     /* Unique prefix of this connection's inboxes, "_INBOX.xyz": the core subscribes "<inbox>.>". */
     const char *inbox;
+};
+
+/* A connection of wRPC's framed transport (wrpc.md §3): one call. It may still be connecting: what
+ * is written before waits. Its events go to rpc_conn_...() in rpc.h, until close(). */
+struct wcp_conn {
+    struct framed *framed; /* the core's: what it knows of this connection; NULL at first */
+    void (*write)(struct wcp_conn *c, struct wcp_bytes data); /* copies */
+    void (*shutdown)(struct wcp_conn *c);           /* our direction ends behind what was written */
+    void (*want)(struct wcp_conn *c, bool reading); /* at first it reads */
+    size_t (*buffered)(struct wcp_conn *c);         /* bytes not yet written */
+    /* No more events, c is gone. After shutdown() what was written is still sent, else it is not.
+     */
+    void (*close)(struct wcp_conn *c);
 };
 
 #endif
