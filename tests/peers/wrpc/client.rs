@@ -180,8 +180,10 @@ where
             Ok(Answer::of(0u8)?.with(with_io(io, take_bytes("0", r)).await?))
         }
         "api.many" => {
-            let futures = |chunk: Vec<u32>| chunk.into_iter().map(later).collect();
-            let (r, io) = api::many(w, cx, Box::pin(c.stream("0")?.map(futures))).await?;
+            let n = c.items::<u8>("0")?.len();
+            let futures: anyhow::Result<_> = (0..n).map(|k| c.future(&format!("0.{k}"))).collect();
+            let stream = Box::pin(futures::stream::iter([futures?]));
+            let (r, io) = api::many(w, cx, stream).await?;
             Answer::of(with_io(io, async { r }).await?)
         }
         "echo.echo-async" => {

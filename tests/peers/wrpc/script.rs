@@ -5,7 +5,8 @@
 //!
 //! PARAMS are the encoded parameters in hex, 00 where a stream or future is; {CASE} in them stands for
 //! the result of a former case. DATA are the encoded elements for the channel PATH, in hex, or
-//! pattern:N for N bytes. The answer has the result in the same form:
+//! pattern:N for N bytes; "now:" before it is for callers who can send such data along with the
+//! parameters. The answer has the result in the same form:
 //!
 //!     {"case": CASE, "result": HEX, "PATH": DATA, ...}    {"case": CASE, "error": TEXT}
 use crate::bindings::test::vec::types::Vs;
@@ -94,10 +95,10 @@ impl Case {
 
     fn data(&self, path: &str) -> &str {
         let found = self.rest.iter().find_map(|word| word.strip_prefix(path)?.strip_prefix('='));
-        found.unwrap_or_default()
+        found.unwrap_or_default().trim_start_matches("now:")
     }
 
-    fn items<T: Decode<Incoming>>(&self, path: &str) -> anyhow::Result<Vec<T>> {
+    pub fn items<T: Decode<Incoming>>(&self, path: &str) -> anyhow::Result<Vec<T>> {
         let mut data = unhex(self.data(path))?;
         let mut items = Vec::new();
         while !data.is_empty() {
