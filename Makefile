@@ -34,6 +34,7 @@ PROGRAMS := $(PROVIDERS) $(EXAMPLES)
 dir_of = $(patsubst %/main.c,%,$(wildcard providers/$1/main.c sdk/examples/$1/main.c))
 SDK_SRC := $(wildcard sdk/src/*/*.c)
 WIT_SRC := $(wildcard sdk/wit/*.c)
+WAVE_SRC := $(wildcard sdk/wave/*.c)
 CLI_SRC := $(wildcard sdk/cli/*.c)
 TESTS := $(notdir $(basename $(wildcard tests/unit/test_*.c)))
 FUZZERS := $(filter-out replay,$(notdir $(basename $(wildcard tests/fuzz/*.c))))
@@ -50,7 +51,7 @@ ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --jobs=$(shell nproc)
 endif
 
-all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp)) $(BUILD)/bin/bench ## Build every executable into build/bin
+all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp)) $(BUILD)/bin/bench $(BUILD)/bin/wrpc-peer ## Build every executable into build/bin
 
 # --- the SDK ---
 $(LIB): $(SDK_SRC:%.c=$(OBJ)/%.o)
@@ -101,14 +102,14 @@ $(BUILD)/bin/$1: $$($1_OBJ) $(BUILD)/gen/$1/gen.a $(LIB)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$p)))
 
-$(BUILD)/bin/wcp: $(CLI_SRC:%.c=$(OBJ)/%.o) $(LIB)
+$(BUILD)/bin/wcp: $(patsubst %.c,$(OBJ)/%.o,$(CLI_SRC) $(WAVE_SRC) $(WIT_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
 
 # --- tests: each test_*.c is an executable of its own ---
 TEST_OBJ = $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/*.c))
-$(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapters/,$$(addsuffix .o,$$(ADAPTERS_$$*))) $(BUILD)/gen/tests/gen.a $(WIT_SRC:%.c=$(OBJ)/%.o) $(LIB)
+$(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapters/,$$(addsuffix .o,$$(ADAPTERS_$$*))) $(BUILD)/gen/tests/gen.a $(patsubst %.c,$(OBJ)/%.o,$(WAVE_SRC) $(WIT_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) -lpthread -o $@
@@ -116,11 +117,15 @@ $(BUILD)/bin/bench: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/*.c)) $(BUI
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
+$(BUILD)/bin/wrpc-peer: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/wrpc/*.c) sdk/cli/session.c) $(BUILD)/gen/tests/gen.a $(LIB)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
 
 # A fuzz target with libFuzzer's main, and with one that replays tests/fuzz/corpus in make check.
 FUZZ_USES_rpc = fake_transport
 FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(FUZZ_USES_$$*))) \
-	$(patsubst %.c,$(OBJ)/%.o,$(WIT_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
+	$(patsubst %.c,$(OBJ)/%.o,$(WIT_SRC) $(WAVE_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
 	$(BUILD)/gen/tests/gen.a $(LIB)
 $(BUILD)/fuzz/%: $(FUZZ_OBJ)
 	@mkdir -p $(@D)
@@ -187,7 +192,7 @@ images: ## Build the container image of keyvalue-redis
 	+@$(MAKE) --no-print-directory all
 	@images/build.sh $(BUILD)/bin/keyvalue-redis
 
-LINT_SRC = $(SDK_SRC) $(WIT_SRC) $(CLI_SRC) $(wildcard sdk/witc/*.c sdk/adapters/*.c providers/*/*.c sdk/examples/*/*.c)
+LINT_SRC = $(SDK_SRC) $(WIT_SRC) $(WAVE_SRC) $(CLI_SRC) $(wildcard sdk/witc/*.c sdk/adapters/*.c providers/*/*.c sdk/examples/*/*.c)
 FMT_SRC = $(wildcard sdk/*/*.[ch] sdk/*/*/*.[ch] providers/*/*.[ch] tests/*.[ch] tests/*/*.[ch])
 lint: ## clang-tidy, cppcheck, gcc -fanalyzer, formatting
 	@tests/deps.sh clang-14 clang-tidy-14 clang-format-14 cppcheck
@@ -224,8 +229,11 @@ valgrind: ## The core's unit tests under valgrind, with its leak check
 	@echo "valgrind: clean"
 
 PREFIX ?= /usr/local
-install: all ## Install executables, headers, interfaces and the library (PREFIX, DESTDIR)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/wcp $(DESTDIR)$(PREFIX)/share/wcp
+install: all ## Install executables, manual pages, headers, interfaces and the library (PREFIX, DESTDIR)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib include/wcp share/wcp share/man/man1)
+	rm -rf $(BUILD)/man && mkdir -p $(BUILD)/man
+	$(BUILD)/bin/wcp --man $(BUILD)/man
+	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install $(addprefix $(BUILD)/bin/,$(PROVIDERS) witc wcp) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib
 	install -m 644 sdk/include/wcp/*.h $(DESTDIR)$(PREFIX)/include/wcp

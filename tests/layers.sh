@@ -11,6 +11,7 @@ forbid sdk/src/rpc 'lattice/|io/|json-c|sodium|uv\.h|nats' 'rpc includes only ba
 forbid sdk/src/lattice 'io/|uv\.h|nats' 'lattice includes only base and rpc'
 forbid sdk/include 'rpc/|lattice/|io/|base/|json-c|sodium|uv\.h|nats|hiredis' 'public headers include only each other'
 forbid sdk/wit 'rpc/|lattice/|io/|uv\.h|nats' 'wit includes only base'
+forbid sdk/wave 'lattice/|io/|cli/|uv\.h|nats' 'wave includes only wit, rpc and base'
 forbid sdk/witc 'rpc/|lattice/|io/|uv\.h|nats' 'witc includes only wit and base'
 forbid 'providers sdk/examples' 'base/|rpc/|lattice/|io/|nats' 'providers include only public and generated headers'
 forbid sdk/adapters 'base/|rpc/|lattice/|io/|nats' 'adapters include only public headers and their library'

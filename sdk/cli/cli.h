@@ -3,6 +3,7 @@
 #define CLI_H
 
 #include "lattice/linkdef.h"
+#include <wcp/link.h>
 
 /* name, argument (NULL: none), may be repeated, what it means */
 #define CLI_OPTIONS(X)                                                                             \
@@ -10,7 +11,8 @@
     X(LATTICE, "lattice", "NAME", 0, "lattice (WCP_LATTICE, else default)")                        \
     X(CREDS, "creds", "FILE", 0, "NATS credentials file (WCP_NATS_CREDS)")                         \
     X(TIMEOUT, "timeout", "MS", 0, "wait at most this long for an answer (2000)")                  \
-    X(HELP, "help", NULL, 0, "this text")                                                          \
+    X(HELP, "help", NULL, 0, "print what the command does, and its options")                       \
+    X(MAN, "man", "DIR", 0, "write the manual pages of all commands into DIR")                     \
     X(SOURCE, "source", "ID", 0, "the end that calls")                                             \
     X(TARGET, "target", "ID", 0, "the end that is called")                                         \
     X(INTERFACE, "interface", "NS:PKG/IFACE[,IFACE]", 0, "what is called, without a version")      \
@@ -25,7 +27,14 @@
     X(HOST_ID, "host-id", "ID", 0, "whose shutdown message it obeys (wcp)")                        \
     X(CONFIG, "config", "K=V", 1, "the provider's own configuration")                              \
     X(LINK, "link", "JSON", 1, "a link known from the start: JSON, or @FILE")                      \
-    X(LOG, "log", "LEVEL", 0, "error, warn, info, debug or trace (info)")
+    X(LOG, "log", "LEVEL", 0, "error, warn, info, debug or trace (info)")                          \
+    X(UNIX, "unix", "PATH", 0, "call over this Unix socket, without NATS")                         \
+    X(TCP, "tcp", "HOST:PORT", 0, "call over this TCP port, without NATS")                         \
+    X(WIT, "wit", "PATH", 0, "a .wit file, a package's folder, or a folder of those (WCP_WIT)")    \
+    X(OUT, "out", "[STREAM=]FILE", 1, "where a stream of the result goes; STREAM as in 0.1")       \
+    X(TEXT, "text", NULL, 0, "print a list<u8> as a string, with \\xNN for what is no text")       \
+    X(CODEC, "codec", "FORMS", 0, "for old peers: cut-signed, padded-flags")                       \
+    X(RAW, "raw", NULL, 0, "bytes themselves instead of hexadecimal digits")
 
 enum opt {
 #define X(id, name, arg, repeat, help) OPT_##id,
@@ -36,23 +45,67 @@ enum opt {
 
 struct options {
     const char *value[OPT_COUNT]; /* NULL: not given; without an argument: "" */
-    const char *operand;          /* health's ID */
+    char *const *operands;        /* what follows the command's words */
+    size_t operand_count;
     struct config source_config, target_config, config;
     struct strings source_names, target_names; /* named configs: resolved by hosts */
-    struct strings links;
+    struct strings links, outs;
+    struct wcp_codec codec;
     uint32_t timeout_ms, wait_ms;
 };
+
+/* A command: what wcp.c's table holds, options.c checks, and help.c prints as help and as manual
+ * page. In texts, a line is a paragraph, or stands as it is if it begins with two spaces. */
+struct command {
+    const char *words[2];
+    const char *operands;       /* as the usage shows them; NULL for none */
+    size_t least, most;         /* of operands */
+    const char *help;           /* one line without a full stop */
+    const char *more;           /* paragraphs */
+    const char *examples;       /* lines that begin with two spaces; NULL for none */
+    const char *status;         /* the exit statuses, if they are not the usual three */
+    uint64_t required, allowed; /* sets of options */
+    /* 0, an error that main prints (WCP_EINVAL: wrong usage), or an exit status above 0; then err
+     * is printed if it was set. */
+    int (*run)(const struct options *o, struct wcp_err *err);
+};
+extern const struct command commands[]; /* ends with one without words */
+
+struct option_text {
+    const char *name, *arg;
+    bool repeat;
+    const char *help;
+};
+extern const struct option_text option_texts[OPT_COUNT];
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* Reads all of argv, whose words it reorders, into o. -1: go on with *command; else the exit
+ * status. */
+int options_parse(int argc, char **argv, struct options *o, const struct command **command);
+void options_free(struct options *o);
+/* Ids are parts of subjects and keys: hosts and wash take the same letters. WCP_EINVAL: text is
+ * none; what says whose value it is. */
+int options_id(const char *what, const char *text, struct wcp_err *err);
+
+/* NULL: of wcp itself. */
+void help_print(const struct command *c);
+/* Writes the manual pages of wcp and of every command into the folder dir. */
+int help_write_pages(const char *dir, struct wcp_err *err);
 
 /* The link that the options describe, with target as its target. need_interfaces: NS:PKG alone is
  * not enough. The caller frees it, also after an error. */
 int options_link(const struct options *o, const char *target, bool need_interfaces,
                  struct linkdef *l, struct wcp_err *err);
 
-/* The commands. 0, or an error that main prints. */
+/* The commands. */
 int cmd_link_put(const struct options *o, struct wcp_err *err);
 int cmd_link_del(const struct options *o, struct wcp_err *err);
 int cmd_link_move(const struct options *o, struct wcp_err *err);
 int cmd_health(const struct options *o, struct wcp_err *err);
 int cmd_host_data(const struct options *o, struct wcp_err *err);
+int cmd_call(const struct options *o, struct wcp_err *err);
+int cmd_encode(const struct options *o, struct wcp_err *err);
+int cmd_decode(const struct options *o, struct wcp_err *err);
 
 #endif

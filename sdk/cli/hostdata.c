@@ -1,5 +1,5 @@
 /* hostdata.c: wcp host-data: the line that starts a provider (lattice.md §4). */
-#include "cli/cli.h"
+#include "cli/values.h"
 #include "lattice/hostdata.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -12,21 +12,6 @@
 static void add_text(struct json_object *o, const char *name, const char *value)
 {
     json_object_object_add(o, name, json_object_new_string(value));
-}
-
-/* All of a file; it is a small one, typed by a person. */
-static int read_file(const char *path, struct wcp_buf *b, struct wcp_err *err)
-{
-    char part[4096];
-    size_t n;
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return wcp_fail(err, WCP_EIO, "%s: %s", path, strerror(errno));
-    while ((n = fread(part, 1, sizeof part, f)) > 0 && b->len < (size_t)16 << 20)
-        wcp_buf_put(b, part, n);
-    int rc = ferror(f) ? wcp_fail(err, WCP_EIO, "%s: %s", path, strerror(errno)) : 0;
-    (void)fclose(f); /* only read */
-    return rc;
 }
 
 /* The JSON of a link, itself or in @FILE, checked as a provider would and added to list. */

@@ -101,11 +101,14 @@ static int wait_healthy(struct session *s, const char *id, uint32_t wait_ms, str
 int cmd_health(const struct options *o, struct wcp_err *err)
 {
     struct session *s = NULL;
-    int rc = session_open(o, &s, err);
+    const char *id = o->operands[0];
+    int rc = options_id("ID", id, err);
     if (rc == 0)
-        rc = wait_healthy(s, o->operand, o->wait_ms, err);
+        rc = session_open(o, &s, err);
     if (rc == 0)
-        printf("%s: healthy\n", o->operand);
+        rc = wait_healthy(s, id, o->wait_ms, err);
+    if (rc == 0)
+        printf("%s: healthy\n", id);
     session_close(s);
     return rc;
 }

@@ -3,7 +3,8 @@
 #include "base/log.h"
 #include "base/timer.h"
 #include "io/nats.h"
-#include "rpc/rpc.h"
+#include "io/offline.h"
+#include "io/socket.h"
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,10 @@ struct session {
     uv_loop_t loop;
     uv_timer_t timer; /* wakes the loop for the next deadline */
     struct nats_conn *nats;
+    struct offline *offline; /* instead of nats, with a socket */
+    struct sockets *sockets;
     struct rpc *rpc; /* from the first connection on */
+    const struct options *o;
     const char *lattice;
     uint32_t timeout_ms;
     char why[160]; /* what the connection complained of last: ": reason", or empty */
@@ -37,11 +41,33 @@ static void on_log(void *ctx, enum wcp_level level, const char *line)
     json_object_put(o);
 }
 
+/* The link of a call is its caller's for as long as the session. */
+static void hold_link(void *ctx, struct wcp_link *l)
+{
+}
+
 static void on_connected(void *ctx)
 {
     struct session *s = ctx;
+    const struct options *o = s->o;
     s->rpc = rpc_new(&(struct rpc_config){
-        .transport = nats_conn_transport(s->nats), .lattice = s->lattice, .id = "wcp"});
+        .transport = s->nats ? nats_conn_transport(s->nats) : offline_transport(s->offline),
+        .lattice = s->lattice,
+        .id = o->value[OPT_SOURCE] ? o->value[OPT_SOURCE] : "wcp",
+        .limits = {.call_ms = o->value[OPT_TIMEOUT] ? o->timeout_ms : 0},
+        .links = {.hold = hold_link, .release = hold_link}});
+}
+
+static void on_lost(void *ctx, int sub)
+{
+    struct session *s = ctx;
+    rpc_lost(s->rpc, sub);
+}
+
+static void on_writable(void *ctx)
+{
+    struct session *s = ctx;
+    rpc_writable(s->rpc);
 }
 
 static void on_message(void *ctx, int sub, struct wcp_msg *m)
@@ -61,7 +87,7 @@ static void on_timer(uv_timer_t *t)
     /* It has waked the loop; turn() goes on. */
 }
 
-/* Runs the loop until something happens, at most until the time `until`. */
+/* As session_turn, at most until the time `until`. */
 static void turn(struct session *s, uint64_t until)
 {
     uint64_t next = s->rpc ? rpc_next(s->rpc) : TIMER_NEVER, now = uv_now(&s->loop);
@@ -84,26 +110,39 @@ void session_sleep(struct session *s, uint32_t ms)
         turn(s, until);
 }
 
-int session_open(const struct options *o, struct session **out, struct wcp_err *err)
+struct session *session_new(const struct options *o)
 {
-    struct session *s = *out = wcp_calloc(1, sizeof *s);
+    struct session *s = wcp_calloc(1, sizeof *s);
+    s->o = o;
     s->lattice = o->value[OPT_LATTICE];
     s->timeout_ms = o->timeout_ms;
     log_set_level(WCP_WARN);
     log_set_sink(on_log, s);
     uv_loop_init(&s->loop);
     uv_timer_init(&s->loop, &s->timer);
-    s->nats = nats_conn_new(&s->loop,
-                            &(struct nats_config){.urls = o->value[OPT_NATS],
-                                                  .creds_file = o->value[OPT_CREDS],
-                                                  .name = "wcp"},
-                            &(struct nats_events){.ctx = s,
-                                                  .connected = on_connected,
-                                                  .disconnected = on_disconnected,
-                                                  .message = on_message},
-                            err);
-    if (!s->nats)
-        return err->code;
+    return s;
+}
+
+int session_connect(struct session *s, struct wcp_err *err)
+{
+    const struct options *o = s->o;
+    const struct nats_events events = {.ctx = s,
+                                       .connected = on_connected,
+                                       .disconnected = on_disconnected,
+                                       .message = on_message,
+                                       .lost = on_lost,
+                                       .writable = on_writable};
+    if (o->value[OPT_UNIX] || o->value[OPT_TCP]) {
+        s->offline = offline_new(&s->loop, &events);
+        s->sockets = sockets_new(&s->loop);
+    } else {
+        const struct nats_config config = {
+            .urls = o->value[OPT_NATS], .creds_file = o->value[OPT_CREDS], .name = "wcp"};
+        s->nats = nats_conn_new(&s->loop, &config, &events, err);
+        if (!s->nats)
+            return err->code;
+    }
+    uv_update_time(&s->loop);
     uint64_t until = uv_now(&s->loop) + s->timeout_ms;
     while (!s->rpc && uv_now(&s->loop) < until)
         turn(s, until);
@@ -112,6 +151,12 @@ int session_open(const struct options *o, struct session **out, struct wcp_err *
                         s->why);
     s->why[0] = '\0';
     return 0;
+}
+
+int session_open(const struct options *o, struct session **s, struct wcp_err *err)
+{
+    *s = session_new(o);
+    return session_connect(*s, err);
 }
 
 static void on_flushed(void *ctx, bool flushed)
@@ -125,13 +170,16 @@ void session_close(struct session *s)
     if (!s)
         return;
     if (s->rpc) {
-        bool done = false;
-        nats_conn_flush(s->nats, s->timeout_ms, on_flushed, &done);
+        bool done = !s->nats;
+        if (s->nats)
+            nats_conn_flush(s->nats, s->timeout_ms, on_flushed, &done);
         while (!done)
             turn(s, uv_now(&s->loop) + s->timeout_ms);
         rpc_free(s->rpc);
     }
     nats_conn_close(s->nats);
+    sockets_close(s->sockets);
+    offline_close(s->offline);
     uv_close((uv_handle_t *)&s->timer, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&s->loop); /* a loop that still has handles would have run on */
@@ -149,6 +197,46 @@ void session_tell(struct session *s, const char *subject, struct wcp_bytes data)
 {
     struct wcp_transport *t = nats_conn_transport(s->nats);
     t->publish(t, &(struct wcp_msg){.subject = subject, .data = data});
+}
+
+int session_invoke(struct session *s, struct wcp_link *l, const struct wcp_interface *iface,
+                   size_t func, const void *params, void (*done)(void), void *ctx,
+                   struct wcp_outgoing **out, struct wcp_err *err)
+{
+    struct wcp_buf address = {0};
+    const char *path = s->o->value[OPT_UNIX];
+    if (!s->sockets) {
+        *out = rpc_invoke(s->rpc, l, iface, func, params, done, ctx);
+        return 0;
+    }
+    wcp_buf_fmt(&address, "%s:%s", path ? "unix" : "tcp", path ? path : s->o->value[OPT_TCP]);
+    wcp_buf_put(&address, "", 1);
+    struct wcp_conn *conn = socket_connect(s->sockets, (const char *)address.ptr, err);
+    wcp_buf_free(&address);
+    if (!conn)
+        return err->code;
+    *out = rpc_invoke_conn(s->rpc, conn, iface, func, params, done, ctx);
+    return 0;
+}
+
+void session_turn(struct session *s, uint32_t ms)
+{
+    turn(s, uv_now(&s->loop) + ms);
+}
+
+struct uv_loop_s *session_loop(struct session *s)
+{
+    return &s->loop;
+}
+
+size_t session_running(const struct session *s)
+{
+    return s->rpc ? rpc_running(s->rpc) : 0;
+}
+
+const char *session_why(const struct session *s)
+{
+    return s->why;
 }
 
 static void on_answer(void *ctx, const struct wcp_msg *m, int status)

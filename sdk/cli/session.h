@@ -3,11 +3,14 @@
 #define SESSION_H
 
 #include "cli/cli.h"
-#include "rpc/transport.h"
+#include "rpc/rpc.h"
 
 struct session;
 
 int session_open(const struct options *o, struct session **s, struct wcp_err *err);
+/* The two halves of it: a loop, and then the connection. */
+struct session *session_new(const struct options *o);
+int session_connect(struct session *s, struct wcp_err *err);
 /* Everything published reaches the server first. NULL is allowed. */
 void session_close(struct session *s);
 const char *session_lattice(const struct session *s);
@@ -22,5 +25,16 @@ int session_ask_with(struct session *s, const char *subject, struct wcp_header h
 void session_tell(struct session *s, const char *subject, struct wcp_bytes data);
 void session_sleep(struct session *s, uint32_t ms);
 uint64_t session_now(const struct session *s);
+
+/* wcp_invoke over the session's transport. l is who is called over NATS; it outlives the session.
+ * WCP_EINVAL: --unix or --tcp is no address. */
+int session_invoke(struct session *s, struct wcp_link *l, const struct wcp_interface *iface,
+                   size_t func, const void *params, void (*done)(void), void *ctx,
+                   struct wcp_outgoing **out, struct wcp_err *err);
+/* Runs the loop until something happens, at most for ms. */
+void session_turn(struct session *s, uint32_t ms);
+struct uv_loop_s *session_loop(struct session *s);
+size_t session_running(const struct session *s);  /* calls that have not ended */
+const char *session_why(const struct session *s); /* what was complained of last: ": why", or "" */
 
 #endif

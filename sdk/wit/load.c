@@ -128,15 +128,9 @@ static void load_include(struct wit *w, const char *include, const struct wit_pa
     }
 }
 
-void wit_load(struct wit *w, const char *dir, const char *const *includes, size_t count)
+/* What is loaded may refer to more: its paths come to the end of the list. */
+static void load_referred(struct wit *w, const char *const *includes, size_t count)
 {
-    size_t n = strlen(dir);
-    while (n > 1 && dir[n - 1] == '/')
-        n--;
-    dir = wcp_fmt(&w->arena, "%.*s", (int)n, dir).ptr;
-    load_files(w, list_dir(w, dir, true), dir);
-    load_deps(w, wcp_fmt(&w->arena, "%s/deps", dir).ptr);
-    /* What is loaded may refer to more: its paths come to the end of the list. */
     for (const struct wit_path *path = w->paths; path; path = path->next) {
         struct wcp_str other = {0};
         for (size_t k = 0; k < count && !find(w, path); k++)
@@ -146,6 +140,36 @@ void wit_load(struct wit *w, const char *dir, const char *const *includes, size_
                      WCP_ARG(path->ns), WCP_ARG(path->package), WCP_ARG(other),
                      WCP_ARG(path->version));
     }
+}
+
+void wit_load(struct wit *w, const char *dir, const char *const *includes, size_t count)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    dir = wcp_fmt(&w->arena, "%.*s", (int)n, dir).ptr;
+    load_files(w, list_dir(w, dir, true), dir);
+    load_deps(w, wcp_fmt(&w->arena, "%s/deps", dir).ptr);
+    load_referred(w, includes, count);
+    wit_resolve(w);
+}
+
+void wit_load_any(struct wit *w, const char *path, const char *const *includes, size_t count)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        const struct entry *all = list_dir(w, path, true), *e = all;
+        while (e && e->is_dir)
+            e = e->next;
+        if (e || !all) {
+            wit_load(w, path, includes, count);
+            return;
+        }
+        load_deps(w, path);
+    } else {
+        load_files(w, &(struct entry){.name = path, .path = path}, path);
+    }
+    load_referred(w, includes, count);
     wit_resolve(w);
 }
 
@@ -167,4 +191,22 @@ int wit_try_text(struct wit *w, const char *name, struct wcp_str text)
 {
     struct text t = {name, text};
     return wit_try(w, load_text, &t);
+}
+
+struct lone_type {
+    struct text text;
+    struct wit_type **out;
+};
+
+static void load_type(struct wit *w, void *arg)
+{
+    struct lone_type *t = arg;
+    *t->out = wit_parse_type(w, t->text.name, t->text.text);
+    wit_resolve_type(w, *t->out);
+}
+
+int wit_try_type(struct wit *w, const char *name, struct wcp_str text, struct wit_type **out)
+{
+    struct lone_type t = {{name, text}, out};
+    return wit_try(w, load_type, &t);
 }

@@ -9,7 +9,13 @@
  * wit_fail: call it inside wit_try. */
 void wit_load(struct wit *w, const char *dir, const char *const *includes, size_t count);
 
+/* The same where path may also be one .wit file, or a folder without .wit files but with folders of
+ * packages, which are all loaded. */
+void wit_load_any(struct wit *w, const char *path, const char *const *includes, size_t count);
+
 /* The same of one text, for a package that refers to no other; with the wit_try. */
 int wit_try_text(struct wit *w, const char *name, struct wcp_str text);
+/* A type alone (parse.h), resolved; with the wit_try. */
+int wit_try_type(struct wit *w, const char *name, struct wcp_str text, struct wit_type **out);
 
 #endif

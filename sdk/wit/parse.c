@@ -14,6 +14,7 @@ struct parser {
     struct wit_package *package;
     struct wit_interface *scope; /* where names of types are looked up */
     unsigned depth;              /* of the type being parsed */
+    bool alone;                  /* see wit_parse_type */
 };
 
 #define NEW(p, T) ((T *)wcp_alloc(&(p)->w->arena, 1, sizeof(T)))
@@ -105,6 +106,7 @@ static struct wcp_str name(struct parser *p, const char *what)
 /* --- types --- */
 
 static struct wit_type *type(struct parser *p);
+static struct wit_path *new_path(struct parser *p);
 
 static struct wit_type *new_type(struct parser *p, enum wit_kind kind)
 {
@@ -120,6 +122,11 @@ static struct wit_type *type_name(struct parser *p)
 {
     struct wit_type *t = new_type(p, WIT_NAME);
     t->name = name(p, "a type");
+    if (p->alone && accept(p, '.')) {
+        t->from = new_path(p);
+        t->from->name = t->name;
+        t->name = name(p, "a type");
+    }
     *p->w->names_end = t;
     p->w->names_end = &t->next_name;
     return t;
@@ -807,4 +814,24 @@ bool wit_peek_package(struct wit *w, const char *file_name, struct wcp_str text,
         return false;
     package_id(&p, out);
     return true;
+}
+
+struct wit_type *wit_parse_type(struct wit *w, const char *file_name, struct wcp_str text)
+{
+    struct wit_package *home = w->packages ? w->packages : new_package(w);
+    struct parser p = {
+        .w = w, .file = new_file(w, file_name, text), .package = home, .alone = true};
+    struct wit_type *t = NULL;
+    wit_lex_start(&p.x, w, p.file);
+    p.scope = new_interface(&p, (struct wcp_str){0});
+    while (definition(&p, doc_and_gates(&p)))
+        ;
+    if (p.x.kind != WIT_END || !p.scope->types)
+        t = type(&p);
+    else
+        for (t = p.scope->types; t->next;)
+            t = t->next;
+    if (p.x.kind != WIT_END)
+        unexpected(&p, "the end of the type");
+    return t;
 }

@@ -17,4 +17,9 @@ void wit_package_end(struct wit *w, struct wit_package *p, const char *where);
 bool wit_peek_package(struct wit *w, const char *file_name, struct wcp_str text,
                       struct wit_package *out);
 
+/* A type alone, after definitions that it may need: "record p { x: u8 } list<p>"; without one, the
+ * last definition. A name may say its interface: store.error. The type's owner is a scope of its
+ * own. */
+struct wit_type *wit_parse_type(struct wit *w, const char *file_name, struct wcp_str text);
+
 #endif

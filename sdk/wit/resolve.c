@@ -221,3 +221,52 @@ void wit_resolve(struct wit *w)
         for (struct wit_world *o = p->worlds; o; o = o->next)
             check_includes(w, o, 1);
 }
+
+/* --- a type alone --- */
+
+static struct wit_type *defined(struct wit_type *t)
+{
+    while (t && t->kind == WIT_USE)
+        t = t->elem;
+    return t;
+}
+
+/* The one definition of the name of t in p's interfaces, if before is NULL or the same. */
+static struct wit_type *find_in(struct wit *w, const struct wit_package *p,
+                                const struct wit_type *t, struct wit_type *before)
+{
+    for (struct wit_interface *i = p->interfaces; i; i = i->next) {
+        if (t->from && !wcp_str_eq(i->name, t->from->name))
+            continue;
+        struct wit_type *found = defined(find_type(w, i, t->name));
+        if (found && before && found != before)
+            wit_fail(w, t->pos, "'%.*s' is a type of %s and another of %s: write %.*s.%.*s",
+                     WCP_ARG(t->name), wit_interface_id(w, before->owner).ptr,
+                     wit_interface_id(w, found->owner).ptr, WCP_ARG(found->owner->name),
+                     WCP_ARG(t->name));
+        before = found ? found : before;
+    }
+    return before;
+}
+
+static struct wit_type *find_anywhere(struct wit *w, struct wit_type *t)
+{
+    struct wit_type *found = t->from ? NULL : find_type(w, t->owner, t->name);
+    if (!found)
+        found = find_in(w, w->packages, t, NULL);
+    for (const struct wit_package *p = found ? NULL : w->packages->next; p; p = p->next)
+        found = find_in(w, p, t, found);
+    return found;
+}
+
+void wit_resolve_type(struct wit *w, struct wit_type *t)
+{
+    for (struct wit_type *n = w->names; n; n = n->next_name) {
+        if (!n->elem)
+            n->elem = find_anywhere(w, n);
+        if (!n->elem)
+            wit_fail(w, n->pos, "unknown type '%.*s'", WCP_ARG(n->name));
+    }
+    check_scope(w, t->owner);
+    check_type(w, t, 1);
+}

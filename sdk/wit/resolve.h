@@ -8,4 +8,8 @@
  * wit_try. Afterwards types neither contain themselves nor are deeper than WIT_MAX_DEPTH. */
 void wit_resolve(struct wit *w);
 
+/* The same for a type of wit_parse_type, after wit_resolve or without any package. A name that its
+ * scope lacks is looked for in the interfaces of the first package, then in all. */
+void wit_resolve_type(struct wit *w, struct wit_type *t);
+
 #endif

@@ -79,7 +79,7 @@ struct wit_type {
     struct wit_type *elem, *err;
     struct wit_item *items;
     size_t count;               /* of items */
-    struct wit_path *from;      /* of a WIT_USE */
+    struct wit_path *from;      /* of a WIT_USE; in a type alone, of a name that says it */
     struct wcp_str original;    /* of a WIT_USE: the name there */
     struct wit_type *next_name; /* list of every WIT_NAME */
     unsigned depth;             /* of types in it, at least 1 once checked */
@@ -87,6 +87,10 @@ struct wit_type {
     bool async; /* holds a stream or a future, at any depth */
     const char
         *c_name; /* filled in by witc: what its struct, constants and table are named after */
+    /* Filled in by tables.c: its table, the alignment of its C form, and the longest index path to a
+     * stream or future in it. */
+    const struct wcp_type *table;
+    uint32_t align, levels;
 };
 
 enum wit_func_kind { WIT_FREE, WIT_CONSTRUCTOR, WIT_METHOD, WIT_STATIC };

@@ -568,24 +568,6 @@ TEST(a_writer_that_begins_to_wait_after_the_end_is_woken_at_once)
     fixture_close(&f);
 }
 
-TEST(more_early_channels_than_64_fail_the_call)
-{
-    start(NULL);
-    fixture_invoke(&f, API "upload", RC, NO_DATA);
-    accepted();
-    for (int i = 0; i < 64; i++) {
-        snprintf(rs_params_0, sizeof rs_params_0, "%s.params.%d", rs, i);
-        fixture_inbox(&f, rs_params_0, NULL, NO_DATA);
-    }
-    fixture_expect_nothing(&f);
-    fixture_inbox(&f, rs_params_0, NULL, NO_DATA); /* one of them again */
-    fixture_expect_nothing(&f);
-    snprintf(rs_params_0, sizeof rs_params_0, "%s.params.64", rs);
-    fixture_inbox(&f, rs_params_0, NULL, NO_DATA);
-    fixture_expect(&f, RC ".results", "");
-    fixture_close(&f);
-}
-
 TEST(both_directions_run_at_the_same_time)
 {
     start(NULL);

@@ -265,13 +265,21 @@ static void fake_out(struct encoder *e, const struct wcp_type *t, struct wcp_out
     }
 }
 
+static bool padded; /* flags are read as Rust writes them */
+
 /* As the only parameter or result: path [0]. */
 static int decode_at(const struct wcp_type *t, struct wcp_bytes *in, void *out,
                      const struct path *path, size_t *need, struct wcp_err *err)
 {
-    struct decoder d = {.in = *in, .arena = &mem, .err = err, .path = *path, .on_async = fake_in};
+    struct decoder d = {.in = *in,
+                        .arena = &mem,
+                        .err = err,
+                        .path = *path,
+                        .padded_flags = padded,
+                        .on_async = fake_in};
     int rc = codec_decode(&d, t, out);
     CHECK(d.path.n == path->n || rc);
+    CHECK(d.in.len <= in->len && d.in.ptr + d.in.len == in->ptr + in->len);
     *in = d.in;
     *need = d.need;
     return rc;
@@ -588,46 +596,65 @@ static uint8_t *exact(struct wcp_bytes b, size_t n)
     return p;
 }
 
-/* Every cut asks for more, and for not more than there is. */
+/* Every cut asks for more, and for not more than there is; walking over it, too. */
 static void cut_everywhere(const struct wcp_type *t, struct wcp_bytes good, const char *wit)
 {
     struct wcp_err err;
+    struct walk *w = walk_new(t, (struct wcp_codec){.padded_flags = padded});
+    size_t need = 0;
     for (size_t n = 0; n < good.len; n++) {
         uint8_t *p = exact(good, n);
         struct wcp_bytes in = {p, n};
-        size_t need = 0;
         void *out = wcp_alloc(&mem, 1, t->size);
         fake_count = 0;
         int rc = decode_at(t, &in, out, &(struct path){.n = 1}, &need, &err);
         if (rc != WCP_EMORE || need == 0 || need > good.len - n)
             FAIL("%s: %zu of %zu bytes: %d, needs %zu", wit, n, good.len, rc, need);
+        rc = walk(w, p, n, &need);
+        if (rc != WCP_EMORE || need == 0 || need > good.len - n)
+            FAIL("%s: walking over %zu of %zu bytes: %d, needs %zu", wit, n, good.len, rc, need);
         free(p);
     }
+    uint8_t *p = exact(good, good.len);
+    CHECK_INT(walk(w, p, good.len, &need), 0);
+    walk_free(&w);
+    free(p);
 }
 
-/* A changed byte gives an error or another value that survives the way there and back. */
-static void flip_everywhere(const struct wcp_type *t, struct wcp_bytes good, const char *wit)
+/* Whatever bytes these are, they are refused, or a value that survives the way there and back. */
+static void survives(const struct wcp_type *t, struct wcp_bytes b, const char *wit)
 {
-    static const uint8_t masks[] = {0x01, 0x02, 0x80, 0x7f, 0xff};
-    size_t step = good.len > 1000 ? 251 : 1;
-    for (size_t i = 0; i < good.len; i += step) {
-        for (size_t m = 0; m < sizeof masks; m++) {
-            struct wcp_err err = {0};
-            uint8_t *p = exact(good, good.len);
-            p[i] ^= masks[m];
-            struct wcp_bytes in = {p, good.len};
-            void *out = wcp_alloc(&mem, 1, t->size), *again = wcp_alloc(&mem, 1, t->size);
-            int rc = decode(t, &in, out, &err);
-            if (rc) {
-                CHECK(rc == WCP_EMORE || rc == WCP_EPROTO);
-                CHECK(err.code == rc && err.msg[0]);
-            } else {
-                struct wcp_bytes once = encode(t, out), rest = once;
-                if (decode(t, &rest, again, &err) || rest.len || !same(once, encode(t, again)))
-                    FAIL("%s: byte %zu ^ 0x%02x does not survive: %s", wit, i, masks[m], err.msg);
-            }
+    struct wcp_err err = {0};
+    struct wcp_bytes in = b;
+    void *out = wcp_alloc(&mem, 1, t->size), *again = wcp_alloc(&mem, 1, t->size);
+    bool was_padded = padded;
+    int rc = decode(t, &in, out, &err);
+    if (rc) {
+        CHECK(rc == WCP_EMORE || rc == WCP_EPROTO);
+        CHECK(err.code == rc && err.msg[0]);
+        return;
+    }
+    padded = false; /* we never write it like that */
+    struct wcp_bytes once = encode(t, out), rest = once;
+    if (decode(t, &rest, again, &err) || rest.len || !same(once, encode(t, again)))
+        FAIL("%s: %02x... of %zu bytes does not survive: %s", wit, b.ptr[0], b.len, err.msg);
+    padded = was_padded;
+}
+
+/* Every bit changed, every byte the least and the most, and every length. */
+static void flip_everywhere(const struct wcp_type *t, struct wcp_bytes from, const char *wit)
+{
+    size_t step = from.len > 1000 ? 251 : 1;
+    for (size_t i = 0; i < from.len; i += step) {
+        for (unsigned m = 0; m < 10; m++) {
+            uint8_t *p = exact(from, from.len);
+            p[i] = (uint8_t)(m < 8 ? p[i] ^ 1u << m : m == 8 ? 0 : 0xff);
+            survives(t, (struct wcp_bytes){p, from.len}, wit);
             free(p);
         }
+        uint8_t *p = exact(from, i);
+        survives(t, (struct wcp_bytes){p, i}, wit);
+        free(p);
     }
 }
 
@@ -731,14 +758,91 @@ static void read_channels(json_object *vector)
         CHECK_INT(c.left[i].len, 0);
 }
 
+/* Flags in Rust's padded form, with the switch for it. */
+static void read_padded(const struct wcp_type *t, struct wcp_bytes rust, struct wcp_bytes good,
+                        const char *wit)
+{
+    struct wcp_bytes in = rust;
+    struct wcp_err err = {0};
+    void *out = wcp_alloc(&mem, 1, t->size);
+    padded = true;
+    CHECK_INT(decode(t, &in, out, &err), 0);
+    CHECK_INT(in.len, 0);
+    CHECK(same(encode(t, out), good));
+    cut_everywhere(t, rust, wit);
+    flip_everywhere(t, rust, wit);
+    uint8_t *p = exact(rust, rust.len);
+    p[rust.len - 1] |= 0x80; /* padding is zero */
+    in = (struct wcp_bytes){p, rust.len};
+    CHECK_INT(decode(t, &in, out, &err), WCP_EPROTO);
+    free(p);
+    padded = false;
+}
+
+/* With the sign's copies cut off it has the same length and is the same value. Returns it. */
+static struct wcp_bytes cut_signed(const struct wcp_type *t, struct wcp_bytes good, const char *wit)
+{
+    uint8_t *p = wcp_alloc(&mem, good.len, 1);
+    struct wcp_bytes cut = {p, good.len}, in = cut;
+    struct wcp_err err = {0};
+    void *out = wcp_alloc(&mem, 1, t->size);
+    if (good.len)
+        memcpy(p, good.ptr, good.len);
+    codec_cut_signed(t, 1, p, good.len);
+    if (decode(t, &in, out, &err) || in.len || !same(encode(t, out), good))
+        FAIL("%s: cut, it is another value: %s", wit, err.msg);
+    return cut;
+}
+
+/* What leb128-tokio 0.1.6 wants in place of what it refuses (wrpc.md §1.2). */
+TEST(large_negative_numbers_are_written_cut_if_asked_for)
+{
+    static const struct {
+        const struct wcp_type *t;
+        const char *standard, *cut;
+    } forms[] = {{&wcp_s16, "80807e", "808002"},
+                 {&wcp_s16, "ffbf7f", "ffbf03"},
+                 {&wcp_s16, "8040", "8040"},
+                 {&wcp_s16, "ffff01", "ffff01"},
+                 {&wcp_s32, "8080808078", "8080808008"},
+                 {&wcp_s32, "ffffffbf7f", "ffffffbf0f"},
+                 {&wcp_s32, "80808040", "80808040"},
+                 {&wcp_s32, "ffffffff07", "ffffffff07"},
+                 {&wcp_s64, "8080808080808080807f", "80808080808080808001"},
+                 {&wcp_s64, "ffffffffffffffffbf7f", "ffffffffffffffffbf01"},
+                 {&wcp_s64, "7f", "7f"}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        CHECK_HEX(cut_signed(forms[i].t, unhex(forms[i].standard), forms[i].standard),
+                  forms[i].cut);
+    /* Wherever they are; and nothing else that has the same bytes. */
+    const struct wcp_type *t =
+        parse_text("list<tuple<option<s16>, result<s32, s64>, list<u8>, stream<s16>, future<s16>>>");
+    CHECK_HEX(cut_signed(t,
+                         unhex("02"
+                               "0180807e00808080807803"
+                               "80807e"
+                               "0180807e"
+                               "00"
+                               "00018080808080808080807f00"
+                               "00"
+                               "0180807e"),
+                         "list"),
+              "02"
+              "018080020080808080080380807e01808002"
+              "00"
+              "00018080808080808080800100"
+              "00"
+              "01808002");
+}
+
 TEST(what_rust_encodes_is_read_and_written_alike)
 {
     /* Rust's encoder pads flags of 17 to 24 and 33 to 56 members to 4 and 8 bytes, which Rust's own
-     * decoder does not read (wrpc.md §1.3): we write and read the form without padding. */
+     * decoder does not read (wrpc.md §1.3): we write the form without padding, and read both. */
     static const struct {
         const char *wit;
         size_t bytes;
-    } padded[] = {
+    } sizes[] = {
         {"flags/17", 3}, {"flags/24", 3}, {"flags/33", 5}, {"flags/40", 5}, {"flags/48", 6}};
     json_object *all = load("values.json");
     size_t count = 0, traps = 0, async = 0, channels = 0;
@@ -747,7 +851,7 @@ TEST(what_rust_encodes_is_read_and_written_alike)
         const char *wit = text_of(v, "wit"), *hex = text_of(v, "hex");
         const struct wcp_type *t = parse_text(wit);
         char *value = wcp_alloc(&mem, 1, t->size);
-        struct wcp_bytes good;
+        struct wcp_bytes good, rust = {0};
         if (repeat) { /* a long text of one letter, of which only the start is stored */
             size_t n = (size_t)json_object_get_int(member(repeat, "count"));
             char *text = wcp_alloc(&mem, n, 1);
@@ -759,10 +863,11 @@ TEST(what_rust_encodes_is_read_and_written_alike)
             CHECK(same(prefix(good, start.len), start));
         } else {
             good = unhex(hex);
-            for (size_t i = 0; i < sizeof padded / sizeof *padded; i++) {
-                if (strcmp(wit, padded[i].wit) == 0) {
+            for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+                if (strcmp(wit, sizes[i].wit) == 0) {
                     CHECK(member(v, "trap"));
-                    good.len = padded[i].bytes;
+                    rust = good;
+                    good.len = sizes[i].bytes;
                     traps++;
                 }
             }
@@ -772,6 +877,9 @@ TEST(what_rust_encodes_is_read_and_written_alike)
         if (!same(written, good))
             test_check_hex(__FILE__, __LINE__, wit, written, hex ? hex : "(long)");
         (void)both_ways(t, good, wit);
+        if (rust.len)
+            read_padded(t, rust, good, wit);
+        (void)cut_signed(t, good, wit);
         if (t->async)
             async++;
         if (member(v, "channels")) {
@@ -805,6 +913,7 @@ TEST(what_rust_rejects_is_rejected)
             /* Standard signed LEB128, which Rust's leb128-tokio 0.1.6 wrongly refuses. */
             CHECK_INT(rc, 0);
             (void)both_ways(t, bad, wit);
+            (void)cut_signed(t, bad, wit);
             taken++;
         } else {
             int want = strcmp(text_of(v, "kind"), "truncated") == 0 ? WCP_EMORE : WCP_EPROTO;
@@ -812,6 +921,7 @@ TEST(what_rust_rejects_is_rejected)
                 FAIL("%s %s (%s): %d '%s', expected %d", wit, text_of(v, "hex"), reason, rc,
                      err.msg, want);
             truncated += want == WCP_EMORE;
+            flip_everywhere(t, bad, wit);
         }
         free(p);
     }
@@ -883,6 +993,7 @@ TEST(the_host_s_own_codec_is_understood)
         probes++;
         int rc = decode(t, &in, out, &err);
         size_t left = in.len;
+        flip_everywhere(t, good, probe);
         /* Known differences, where the host takes what the generated Rust decoders refuse:
          * undefined flags are ignored, a handle's length too, up to all that comes. */
         if (strncmp(probe, "undefined bit", 13) == 0) {

@@ -12,6 +12,7 @@
 #include <keyvalue_batch.h>
 #include <keyvalue_store.h>
 #include <keyvalue_watcher.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,14 +43,14 @@ struct channel {
     const struct wcp_type *elem;
     struct wcp_out *out;
     struct wcp_bytes data; /* to be written: encoded elements */
-    size_t left;           /* of a future: 1 until it is written */
+    size_t written;        /* elements of it */
+    bool later;            /* writing begins when the call is sent */
+    bool incoming;
     struct wcp_buf got;
-    bool incoming, ended;
     int status;
 };
 
 struct call {
-    struct peer *peer;
     struct wcp_arena arena;
     struct wcp_func func; /* one of the tables', delivered to us */
     struct wcp_interface interface;
@@ -122,13 +123,13 @@ static struct wcp_in *make_out(struct decoder *d, const struct wcp_type *t, bool
                                const void *items, size_t n);
 
 /* Takes the next element off the data into item. */
-static void next_item(struct channel *ch, size_t index, void *item)
+static void next_item(struct channel *ch, void *item)
 {
     struct decoder d = {.in = ch->data, .arena = &ch->call->arena, .on_async = make_out,
                         .ctx = ch->call};
     for (const char *at = ch->path; *at; at += strcspn(at, ".") + (strchr(at, '.') != NULL))
         d.path.at[d.path.n++] = (uint32_t)strtoul(at, NULL, 10);
-    if (codec_decode_element(&d, ch->elem, index, item))
+    if (codec_decode_element(&d, ch->elem, ch->written++, item))
         give_up("%s: what is given for %s is no such value", ch->call->func.name, ch->path);
     ch->data = d.in;
 }
@@ -142,14 +143,14 @@ static void write_out(void *ctx)
         ch->call->running--;
         return;
     }
-    for (size_t i = 0; ch->data.len && room; i++) {
+    while (ch->data.len && room) {
         if (ch->elem->kind == WCP_U8) {
             size_t n = ch->data.len < CHUNK ? ch->data.len : CHUNK;
             room = wcp_out_write(ch->out, ch->data.ptr, n);
             ch->data = (struct wcp_bytes){ch->data.ptr + n, ch->data.len - n};
         } else {
             void *item = wcp_alloc(&ch->call->arena, 1, ch->elem->size);
-            next_item(ch, i, item);
+            next_item(ch, item);
             room = wcp_out_write(ch->out, item, 1);
         }
     }
@@ -185,10 +186,9 @@ static struct wcp_in *make_out(struct decoder *d, const struct wcp_type *t, bool
         ch->data = from_hex(&c->arena, data);
     }
     union wcp_async a = {.out = ch->out = wcp_out_new(t->elem)};
+    ch->later = !now;
     if (now)
         write_out(ch);
-    else
-        ch->left = 1;
     return a.in;
 }
 
@@ -256,7 +256,6 @@ static struct call *begin(struct peer *p, char *const *words, size_t n)
     struct call *c = wcp_calloc(1, sizeof *c);
     struct wcp_err err = {0};
     struct wcp_outgoing *outgoing;
-    c->peer = p;
     c->running = 1;
     find(c, words[0]);
     for (size_t i = 2; i < n; i++)
@@ -270,7 +269,7 @@ static struct call *begin(struct peer *p, char *const *words, size_t n)
                        &outgoing, &err))
         give_up("%s: %s", words[0], err.msg);
     for (size_t i = 0; i < c->channel_count; i++)
-        if (c->channels[i]->left)
+        if (c->channels[i]->later)
             write_out(c->channels[i]);
     return c;
 }

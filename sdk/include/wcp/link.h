@@ -11,6 +11,13 @@ enum wcp_role {
     WCP_SOURCE, /* we call the peer */
 };
 
+/* Peers with old libraries read and write some values otherwise (docs/protocol.md). Set by the
+ * config key wrpc-codec on our side of a link: words of these names, with "-", between commas. */
+struct wcp_codec {
+    bool cut_signed;   /* large negative numbers are sent with their sign's copies cut off */
+    bool padded_flags; /* flags come in 1, 2, 4, 8 or 16 bytes, up to 128 of them */
+};
+
 /* A link ties this provider to one peer, with its own configuration (lattice.md §6). It lives from
  * link_up until link_down returns. */
 struct wcp_link {
@@ -21,6 +28,7 @@ struct wcp_link {
     struct wcp_str wit_namespace, wit_package;
     const struct wcp_str *interfaces; /* without version: "store" */
     size_t interface_count;
+    struct wcp_codec codec;
     void *data; /* the provider's own state for this link */
 };
 

@@ -282,3 +282,22 @@ void linkdef_free(struct linkdef *l)
     free((void *)(uintptr_t)l->target_secrets.ptr);
     *l = (struct linkdef){0};
 }
+
+int codec_parse(const char *words, struct wcp_codec *out, struct wcp_err *err)
+{
+    size_t n;
+    for (const char *p = words; p && *p; p += n) {
+        p += strspn(p, " ,");
+        n = strcspn(p, " ,");
+        struct wcp_str word = {p, n};
+        if (wcp_str_eq(word, WCP_STR("cut-signed")))
+            out->cut_signed = true;
+        else if (wcp_str_eq(word, WCP_STR("padded-flags")))
+            out->padded_flags = true;
+        else if (n)
+            return wcp_fail(err, WCP_EINVAL,
+                            "config key wrpc-codec has '%.*s', expected cut-signed or padded-flags",
+                            (int)(n < 64 ? n : 64), p);
+    }
+    return 0;
+}

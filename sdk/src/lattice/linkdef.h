@@ -2,7 +2,7 @@
 #ifndef LINKDEF_H
 #define LINKDEF_H
 
-#include <wcp/base.h>
+#include <wcp/link.h>
 
 struct json_object;
 
@@ -60,6 +60,9 @@ void strings_free(struct strings *s);
 /* "wrpc:keyvalue/store@0.2.0" → "wrpc", "keyvalue", "store"; views of name. */
 void interface_split(const char *name, struct wcp_str *wit_namespace, struct wcp_str *package,
                      struct wcp_str *interface);
+
+/* The value of the config key wrpc-codec (link.h); words may be NULL. */
+int codec_parse(const char *words, struct wcp_codec *out, struct wcp_err *err);
 
 /* Lattices, providers and components are named in NATS subjects: refuses what would break those,
  * and more than ID_MAX bytes, so that subjects stay within fixed bounds. */

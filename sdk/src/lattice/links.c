@@ -336,7 +336,7 @@ static void bring_up(struct link *l, const char *why, int secrets_rc, struct wcp
     const struct wcp_provider *def = l->table->c.def;
     if (why)
         wcp_fail(err, WCP_ENOENT, "%s", why);
-    if (why || secrets_rc) {
+    if (why || secrets_rc || codec_parse(config_get(l->config, "wrpc-codec"), &l->pub.codec, err)) {
         fail(l, err);
         return;
     }

@@ -183,7 +183,7 @@ static void on_repeat(struct timer *t)
 static void open_params(struct wcp_outgoing *o)
 {
     struct exchange *x = &o->x;
-    bool only_ends = x->outs && exchange_outs_empty(x);
+    bool only_ends = x->outs.first && exchange_outs_empty(x);
     x->wire->send(x, NULL, (struct wcp_bytes){o->params.ptr + o->sent, o->params.len - o->sent});
     o->sent = o->params.len;
     x->wire->end(x, NULL, false);

@@ -217,16 +217,27 @@ static int decode_char(struct decoder *d, char *out)
     return 0;
 }
 
+size_t codec_flags_size(const struct wcp_type *t, struct wcp_codec codec)
+{
+    size_t n = (t->count + 7u) / 8u;
+    if (!codec.padded_flags || n > 16 || n < 3)
+        return n;
+    return n > 8 ? 16 : n > 4 ? 8 : 4;
+}
+
 static int decode_flags(struct decoder *d, const struct wcp_type *t, char *out)
 {
     size_t n = (t->count + 7u) / 8u;
-    if (d->in.len < n)
-        return too_short(d, n - d->in.len);
-    struct wcp_bytes bits = take(d, n);
-    if (t->count % 8 && bits.ptr[n - 1] >> t->count % 8)
-        return wcp_fail(d->err, WCP_EPROTO,
-                        "byte %zu of the flags is 0x%02x, but there are %u flags", n - 1,
-                        bits.ptr[n - 1], t->count);
+    size_t all = codec_flags_size(t, (struct wcp_codec){.padded_flags = d->padded_flags});
+    if (d->in.len < all)
+        return too_short(d, all - d->in.len);
+    struct wcp_bytes bits = take(d, all);
+    for (size_t i = t->count / 8; i < all; i++) /* what is above the last flag must be zero */
+        if (bits.ptr[i] >> (i < n ? t->count % 8 : 0))
+            return wcp_fail(d->err, WCP_EPROTO,
+                            "byte %zu of the flags is 0x%02x, but there are %u flags", i,
+                            bits.ptr[i], t->count);
+    bits.len = n;
     if (t->count <= 32)
         STORE(uint32_t, little_endian(bits));
     else if (t->count <= 64)
@@ -320,6 +331,7 @@ static int decode(struct decoder *d, const struct wcp_type *t, char *out)
     uint8_t byte = 0;
     int rc = 0;
 
+    d->item = d->in.ptr;
     switch ((enum wcp_kind)t->kind) {
     case WCP_BOOL:
         if ((rc = get_tag(d, "bool", &byte)))
@@ -399,6 +411,11 @@ int codec_decode(struct decoder *d, const struct wcp_type *t, void *out)
     return decode(d, t, out);
 }
 
+int codec_decode_element(struct decoder *d, const struct wcp_type *t, size_t index, void *out)
+{
+    return decode_at(d, t, index, out);
+}
+
 int wcp_decode(const struct wcp_type *t, struct wcp_bytes *in, void *out, struct wcp_arena *a,
                struct wcp_err *err)
 {
@@ -408,6 +425,7 @@ int wcp_decode(const struct wcp_type *t, struct wcp_bytes *in, void *out, struct
     d.arena = a;
     d.err = err;
     d.on_async = NULL;
+    d.padded_flags = false;
     d.path.n = 0; /* the rest is only used with async types */
     int rc = decode(&d, t, out);
     *in = d.in;

@@ -192,6 +192,12 @@ void codec_encode(struct encoder *e, const struct wcp_type *t, const void *value
     encode(e, t, value);
 }
 
+void codec_encode_element(struct encoder *e, const struct wcp_type *t, size_t index,
+                          const void *value)
+{
+    encode_at(e, t, index, value);
+}
+
 void wcp_encode(const struct wcp_type *t, const void *value, struct wcp_buf *b)
 {
     assert(!t->async);

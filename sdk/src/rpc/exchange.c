@@ -31,6 +31,7 @@ void exchange_close(struct exchange *x)
     outs_cut(x, false);
     x->wire->close(x);
     wcp_buf_free(&x->root);
+    walk_free(&x->root_walk);
     timers_clear(&r->timers, &x->deadline);
     inbox_remove(r, &x->entry);
     *x->prev = x->next;
@@ -47,7 +48,7 @@ void exchange_close(struct exchange *x)
 
 bool exchange_is_quiet(const struct exchange *x)
 {
-    return !x->ins && !x->outs && !x->busy;
+    return !x->ins && !x->outs.first && !x->busy;
 }
 
 void exchange_touch(struct exchange *x)

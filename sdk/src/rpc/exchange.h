@@ -68,14 +68,17 @@ struct exchange {
     struct timer deadline;   /* no answer, or no progress */
     uint64_t active;         /* when something last moved */
 
-    struct wcp_in *ins;
-    struct orphan *orphans; /* channel bytes that came before the root announced their channel */
+    struct wcp_in *ins; /* the latest first */
+    size_t in_count;
+    struct orphan *orphans; /* channel bytes that came before what announces their channel */
     struct wcp_buf root;    /* received root bytes, if they did not come in one message */
-    size_t root_want;       /* that many are needed before decoding again makes sense */
+    struct walk *root_walk; /* over them: when does decoding again make sense? */
     bool root_ended, decoded;
     bool ins_ended; /* no channel gets any more bytes */
 
-    struct wcp_out *outs;
+    struct out_list {
+        struct wcp_out *first, *last;
+    } outs;
     struct wcp_out **blocked; /* the list of writers that wait for this wire: all calls', or */
     struct wcp_out *framed_blocked; /* with frames: of this one */
     char *send_base;                /* with subjects; NULL until known */
@@ -128,6 +131,11 @@ void inbox_remove(struct rpc *r, struct inbox_entry *e);
 #define INBOX_SUBJECT_MAX 128
 void inbox_subject(const struct rpc *r, const struct inbox_entry *e, char out[INBOX_SUBJECT_MAX]);
 
+/* How values of x's peer are written. */
+static inline struct wcp_codec exchange_codec(const struct exchange *x)
+{
+    return x->link ? x->link->codec : (struct wcp_codec){0};
+}
 /* framed NULL: over subjects. */
 void exchange_init(struct exchange *x, struct rpc *r, bool incoming, struct framed *framed);
 /* Nothing is left of it but its memory: no channels, no timer, no inbox number, link released. */
@@ -135,6 +143,8 @@ void exchange_close(struct exchange *x);
 /* Neither a channel is open nor one being worked on. */
 bool exchange_is_quiet(const struct exchange *x);
 void exchange_touch(struct exchange *x); /* something moved: the deadline starts anew */
+/* Keep root bytes until they can be decoded. WCP_ETOOBIG: more than the limit. */
+int exchange_keep(struct exchange *x, struct wcp_bytes first, struct wcp_err *err);
 /* Decode all of t from the bytes received so far (first: root bytes not yet in x->root). Returns 0,
  * WCP_EMORE (first has been kept) or an error. */
 int exchange_decode(struct exchange *x, const struct wcp_type *t, struct wcp_bytes first, void *out,

@@ -324,7 +324,7 @@ static void settled(struct exchange *x)
     struct rpc *r = x->rpc;
     if (!f->conn)
         return;
-    if (!f->shut && x->root_sent && !x->outs) {
+    if (!f->shut && x->root_sent && !x->outs.first) {
         f->shut = true;
         f->conn->shutdown(f->conn);
     }

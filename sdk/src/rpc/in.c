@@ -1,5 +1,11 @@
 /* in.c: incoming streams and futures: bytes collect, and are delivered as values while the reader
- * wants them. */
+ * wants them.
+ *
+ * Values can hold streams and futures themselves, at any depth. A value's readers are made when it
+ * is decoded. Those in the elements of a stream belong to its reader until they are delivered, and
+ * are dropped when the callback that got them has not started them. What is inside the value of a
+ * future can have the same path (wrpc.md §1.5): it then gets what follows the value on that
+ * channel. */
 #include "rpc/exchange.h"
 #include <assert.h>
 #include <stdio.h>
@@ -8,26 +14,39 @@
 #include <wcp/log.h>
 
 #define STEP_VALUES 1024u
-#define ORPHANS_MAX 64 /* channels that may come before what announces them */
+#define ORPHANS_MAX 1024 /* channels that may come before what announces them */
+#define INS_MAX     4096 /* of one call at a time */
+
+/* The memory of elements that hold streams or futures, which may be here already and lie in it too:
+ * it lives as long as the last of them. */
+struct piece {
+    unsigned refs;
+    struct wcp_arena arena;
+    struct wcp_buf bytes;
+};
 
 struct wcp_in {
     struct exchange *x;
-    struct wcp_in *next;
+    struct wcp_in *next, **prev; /* in x->ins, those made later first */
     const struct wcp_type *type; /* the stream or future */
     struct path path;
     struct wcp_buf buf; /* received and not delivered: from off on */
     size_t off;
+    struct walk *walk;   /* over the element that begins there and has not come as a whole */
     uint64_t chunk_left; /* elements of the current chunk still to come */
+    uint32_t decoded;    /* elements that are: the number of the next one, for paths */
     const void *items;   /* inline values that wait for the reader */
     size_t item_count;
-    bool inline_, started, paused, closed /* by the peer */, delivering, gone;
+    struct piece *piece;  /* where they lie; NULL: with the call's other values */
+    struct wcp_in *owner; /* whose element this is in, as long as that is not delivered */
+    bool inline_, started, paused, closed /* by the peer */, delivering, gone, dropped;
     bool over; /* nothing more will be delivered: end() is next, with status */
     int status;
     const struct wcp_in_handler *handler;
     void *ctx;
 };
 
-/* Channel bytes for a path that the root has not announced yet. */
+/* Channel bytes for a path that nothing has announced yet. */
 struct orphan {
     struct orphan *next;
     struct path path;
@@ -35,30 +54,24 @@ struct orphan {
     bool closed;
 };
 
+/* a begins with b. */
+static bool path_within(const struct path *a, const struct path *b)
+{
+    return a->n >= b->n && memcmp(a->at, b->at, b->n * sizeof *a->at) == 0;
+}
+
 static bool path_equal(const struct path *a, const struct path *b)
 {
-    return a->n == b->n && memcmp(a->at, b->at, a->n * sizeof *a->at) == 0;
+    return a->n == b->n && path_within(a, b);
 }
 
-static void in_unlink(struct wcp_in *s)
+static void piece_release(struct piece *p)
 {
-    for (struct wcp_in **p = &s->x->ins; *p; p = &(*p)->next)
-        if (*p == s) {
-            *p = s->next;
-            return;
-        }
-}
-
-/* Takes s out of its call. The memory stays while in_deliver works on it. */
-static void in_remove(struct wcp_in *s)
-{
-    struct exchange *x = s->x;
-    in_unlink(s);
-    x->rpc->stream_bytes -= s->buf.len;
-    wcp_buf_free(&s->buf);
-    s->gone = true;
-    if (!s->delivering)
-        free(s);
+    if (!p || --p->refs)
+        return;
+    wcp_arena_free(&p->arena);
+    wcp_buf_free(&p->bytes);
+    free(p);
 }
 
 static void in_drop_bytes(struct wcp_in *s)
@@ -66,6 +79,54 @@ static void in_drop_bytes(struct wcp_in *s)
     s->x->rpc->stream_bytes -= s->buf.len;
     wcp_buf_free(&s->buf);
     s->off = 0;
+}
+
+static void in_free(struct wcp_in *s)
+{
+    piece_release(s->piece);
+    free(s);
+}
+
+/* Takes s out of its call. The memory stays while in_deliver works on it. */
+static void in_unlink(struct wcp_in *s)
+{
+    *s->prev = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    s->x->in_count--;
+    in_drop_bytes(s);
+    walk_free(&s->walk);
+    s->gone = true;
+    if (!s->delivering)
+        in_free(s);
+}
+
+/* What lay in values that are over now (owner's elements; NULL: parameters or results) and was not
+ * started is dropped, with all in it. What was started goes on, on its own. */
+static void drop_unstarted(struct exchange *x, const struct wcp_in *owner)
+{
+    /* Who owns others was made after them, and so comes first. */
+    for (struct wcp_in *s = x->ins; s; s = s->next) {
+        if (s->owner != owner)
+            s->dropped = s->owner && s->owner->dropped;
+        else if (s->started)
+            s->owner = NULL;
+        else
+            s->dropped = true;
+    }
+    for (struct wcp_in *s = x->ins, *next; s; s = next) {
+        next = s->next;
+        if (s->dropped)
+            in_unlink(s);
+    }
+}
+
+static void in_remove(struct wcp_in *s)
+{
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): those that it has freed are off the list */
+    if (s->inline_ && !s->delivering && s->type->elem && s->type->elem->async)
+        drop_unstarted(s->x, s); /* they were to be delivered */
+    in_unlink(s);
 }
 
 static void in_stop(struct wcp_in *s, int status)
@@ -90,6 +151,174 @@ static void in_consume(struct wcp_in *s, struct wcp_bytes rest)
     }
 }
 
+/* --- channels whose bytes come before what announces them --- */
+
+/* Who can still announce path p, once the root is decoded. */
+static struct wcp_in *announces(const struct exchange *x, const struct path *p)
+{
+    for (struct wcp_in *s = x->ins; s; s = s->next) {
+        const struct wcp_type *elem = s->type->elem;
+        if (elem && elem->async && !s->inline_ && !s->over && p->n > s->path.n &&
+            path_within(p, &s->path) &&
+            (s->type->kind == WCP_FUTURE || p->at[s->path.n] >= s->decoded))
+            return s;
+    }
+    return NULL;
+}
+
+static void orphan_free(struct exchange *x, struct orphan *o)
+{
+    x->rpc->stream_bytes -= o->buf.len;
+    wcp_buf_free(&o->buf);
+    free(o);
+}
+
+/* Something was announced: hands over what came for it before, and forgets what came for paths that
+ * nothing can announce any more. */
+static void orphans_sort(struct exchange *x)
+{
+    for (struct orphan **p = &x->orphans, *o; (o = *p);) {
+        struct wcp_in *s = x->ins;
+        while (s && (s->inline_ || !path_equal(&s->path, &o->path)))
+            s = s->next;
+        if (!s && announces(x, &o->path)) {
+            p = &o->next;
+            continue;
+        }
+        if (s && !s->over) {
+            s->buf = o->buf; /* counted already */
+            s->closed |= o->closed;
+            o->buf = (struct wcp_buf){0};
+        }
+        *p = o->next;
+        orphan_free(x, o);
+    }
+}
+
+static void orphans_free(struct exchange *x)
+{
+    for (struct orphan *o; (o = x->orphans);) {
+        x->orphans = o->next;
+        orphan_free(x, o);
+    }
+}
+
+/* --- delivering --- */
+
+static struct wcp_in *on_async_in(struct decoder *d, const struct wcp_type *t, bool pending,
+                                  const void *items, size_t n);
+
+/* Where readers come from: x's parameters or results, or elements of owner in piece. */
+struct announcer {
+    struct exchange *x;
+    struct wcp_in *owner, *before; /* before: what was first in x->ins */
+    struct piece *piece;
+};
+
+/* Takes back the readers that were made since. */
+static void unannounce(const struct announcer *a)
+{
+    while (a->x->ins != a->before)
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself out of the list */
+        in_unlink(a->x->ins);
+}
+
+/* What follows a future's value belongs to what is in the value with the same path. */
+static void in_bequeath(struct wcp_in *s, struct wcp_bytes rest)
+{
+    struct wcp_in *heir = s->x->ins;
+    while (heir != s && (heir->inline_ || !path_equal(&heir->path, &s->path)))
+        heir = heir->next;
+    if (heir == s)
+        return;
+    wcp_buf_put(&heir->buf, rest.ptr, rest.len);
+    s->x->rpc->stream_bytes += rest.len;
+    heir->closed |= s->closed;
+}
+
+/* Values of a type: several at a time, since what is behind them is copied. */
+static bool in_values(struct wcp_in *s)
+{
+    const struct wcp_type *elem = s->type->elem;
+    struct exchange *x = s->x;
+    struct rpc *r = x->rpc;
+    struct wcp_bytes in = in_bytes(s);
+    struct wcp_err err = {0};
+    size_t n = 0, need = 0;
+    bool future = s->type->kind == WCP_FUTURE;
+    size_t most = future ? 1 : (size_t)s->chunk_left;
+    most = most < in.len ? most : in.len; /* each takes a byte or more */
+    most = most < STEP_VALUES ? most : STEP_VALUES;
+    if (s->walk && walk(s->walk, s->buf.ptr + s->off, in.len, &need) == WCP_EMORE) {
+        if (s->closed)
+            in_stop(s, WCP_ECLOSED);
+        return s->closed;
+    }
+    walk_free(&s->walk);
+
+    struct piece local = {.refs = 1}, *piece = elem->async ? wcp_calloc(1, sizeof *piece) : &local;
+    piece->refs = 1;
+    piece->arena.limit = r->limits.arena_bytes;
+    struct announcer a = {x, s, x->ins, piece};
+    struct decoder d = {.in = in,
+                        .arena = &piece->arena,
+                        .err = &err,
+                        .path = s->path,
+                        .padded_flags = exchange_codec(x).padded_flags,
+                        .on_async = on_async_in,
+                        .ctx = &a};
+    char *values = wcp_alloc(&piece->arena, most ? most : 1, elem->size);
+    int rc = 0;
+    do {
+        void *out = values + n * elem->size;
+        in = d.in;
+        a.before = x->ins;
+        rc = future ? codec_decode(&d, elem, out)
+                    : codec_decode_element(&d, elem, s->decoded + (uint32_t)n, out);
+        n += rc == 0;
+    } while (rc == 0 && n < most);
+    if (rc)
+        unannounce(&a);
+    if (n) { /* what is wrong behind them is the next step's */
+        d.in = rc ? in : d.in;
+        rc = 0;
+        piece->bytes = s->buf; /* the values point into it */
+        r->stream_bytes -= s->buf.len;
+        s->buf = (struct wcp_buf){0};
+        s->off = 0;
+        s->decoded += (uint32_t)n;
+        if (future) {
+            in_stop(s, 0);
+            if (elem->async)
+                in_bequeath(s, d.in);
+        } else {
+            s->chunk_left -= n;
+            wcp_buf_put(&s->buf, d.in.ptr, d.in.len);
+            r->stream_bytes += s->buf.len;
+        }
+        if (elem->async)
+            orphans_sort(x);
+        s->handler->data(s->ctx, values, n);
+        if (elem->async)
+            drop_unstarted(x, s);
+    } else if (rc != WCP_EMORE) {
+        wcp_log(WCP_WARN, "a value on a stream cannot be decoded", "function", x->func->name,
+                "error", err.msg, NULL);
+        in_stop(s, rc == WCP_ETOOBIG ? rc : WCP_EPROTO);
+    } else if (s->closed) {
+        in_stop(s, WCP_ECLOSED);
+    } else {
+        s->walk = walk_new(elem, exchange_codec(x));
+    }
+    if (piece == &local) {
+        wcp_arena_free(&local.arena);
+        wcp_buf_free(&local.bytes);
+    } else {
+        piece_release(piece);
+    }
+    return rc != WCP_EMORE || s->closed;
+}
+
 /* Delivers one step. False: nothing more can be done now. */
 static bool in_step(struct wcp_in *s)
 {
@@ -103,6 +332,8 @@ static bool in_step(struct wcp_in *s)
         in_stop(s, 0);
         if (s->item_count)
             s->handler->data(s->ctx, s->items, s->item_count);
+        if (elem && elem->async)
+            drop_unstarted(s->x, s);
         return true;
     }
     if (s->type->kind == WCP_FUTURE && !elem) {
@@ -143,44 +374,7 @@ static bool in_step(struct wcp_in *s)
         wcp_buf_free(&taken);
         return true;
     }
-    /* Values of a type: several at a time, since what is behind them is copied. */
-    struct wcp_arena arena = {.limit = s->x->rpc->limits.arena_bytes};
-    struct decoder d = {.in = in, .arena = &arena, .err = &err};
-    size_t most = s->type->kind == WCP_FUTURE ? 1 : (size_t)s->chunk_left, n = 0;
-    most = most < in.len ? most : in.len; /* each takes a byte or more */
-    most = most < STEP_VALUES ? most : STEP_VALUES;
-    char *values = wcp_alloc(&arena, most ? most : 1, elem->size);
-    do {
-        in = d.in;
-        rc = codec_decode(&d, elem, values + n * elem->size);
-        n += rc == 0;
-    } while (rc == 0 && n < most);
-    if (n) { /* what is wrong behind them is the next step's */
-        d.in = rc ? in : d.in;
-        rc = 0;
-        struct wcp_buf taken = s->buf; /* the values point into it */
-        s->x->rpc->stream_bytes -= s->buf.len;
-        s->buf = (struct wcp_buf){0};
-        s->off = 0;
-        if (d.in.len) {
-            wcp_buf_put(&s->buf, d.in.ptr, d.in.len);
-            s->x->rpc->stream_bytes += s->buf.len;
-        }
-        if (s->type->kind == WCP_FUTURE)
-            in_stop(s, 0);
-        else
-            s->chunk_left -= n;
-        s->handler->data(s->ctx, values, n);
-        wcp_buf_free(&taken);
-    } else if (rc != WCP_EMORE) {
-        wcp_log(WCP_WARN, "a value on a stream cannot be decoded", "function", s->x->func->name,
-                "error", err.msg, NULL);
-        in_stop(s, WCP_EPROTO);
-    } else if (s->closed) {
-        in_stop(s, WCP_ECLOSED);
-    }
-    wcp_arena_free(&arena);
-    return rc != WCP_EMORE || s->closed;
+    return in_values(s);
 }
 
 /* Gives the reader what it wants. Its callbacks may pause, cancel, reply or fail the call. */
@@ -195,7 +389,7 @@ static void in_deliver(struct wcp_in *s)
         exchange_touch(x); /* reading what is here already is progress too */
     s->delivering = false;
     if (s->gone) {
-        free(s);
+        in_free(s);
     } else if (s->over && (!s->paused || s->status)) {
         const struct wcp_in_handler *h = s->handler;
         void *ctx = s->ctx;
@@ -207,6 +401,20 @@ static void in_deliver(struct wcp_in *s)
     x->settled(x);
 }
 
+/* More than the limits allow would wait for s. */
+static void in_overflow(struct wcp_in *s, size_t bytes)
+{
+    struct rpc *r = s->x->rpc;
+    wcp_logf(WCP_ERROR,
+             "%s: a stream's reader is too slow: %zu bytes would wait, the limits are %zu and %zu "
+             "for all streams",
+             s->x->func->name, bytes, r->limits.stream_bytes, r->limits.stream_total_bytes);
+    r->stats.failed++;
+    in_stop(s, WCP_ETOOBIG);
+    in_drop_bytes(s);
+    in_deliver(s);
+}
+
 static bool in_waits(const struct wcp_in *s)
 {
     return !s->started || s->paused;
@@ -215,22 +423,14 @@ static bool in_waits(const struct wcp_in *s)
 static void in_receive(struct wcp_in *s, struct wcp_bytes data, bool closed)
 {
     struct rpc *r = s->x->rpc;
+    size_t bytes = s->buf.len - s->off + data.len;
     if (s->over || s->closed)
         return;                     /* what follows the end */
     bool waits = in_waits(s);       /* a reader that keeps up is no part of the total */
     if (!(waits && s->x->framed) && /* a connection is not read then */
-        (s->buf.len - s->off + data.len > r->limits.stream_bytes ||
+        (bytes > r->limits.stream_bytes ||
          (waits && r->stream_bytes + data.len > r->limits.stream_total_bytes))) {
-        wcp_logf(
-            WCP_ERROR,
-            "%s: a stream's reader is too slow: %zu bytes would wait, the limits are %zu and %zu "
-            "for all streams",
-            s->x->func->name, s->buf.len - s->off + data.len, r->limits.stream_bytes,
-            r->limits.stream_total_bytes);
-        r->stats.failed++;
-        in_stop(s, WCP_ETOOBIG);
-        in_drop_bytes(s);
-        in_deliver(s);
+        in_overflow(s, bytes);
         return;
     }
     if (data.len) {
@@ -276,107 +476,125 @@ void wcp_in_cancel(struct wcp_in *s)
     x->settled(x);
 }
 
-static void orphans_free(struct exchange *x)
-{
-    while (x->orphans) {
-        struct orphan *o = x->orphans;
-        x->orphans = o->next;
-        x->rpc->stream_bytes -= o->buf.len;
-        wcp_buf_free(&o->buf);
-        free(o);
-    }
-}
-
 static struct wcp_in *on_async_in(struct decoder *d, const struct wcp_type *t, bool pending,
                                   const void *items, size_t n)
 {
-    struct exchange *x = d->ctx;
+    const struct announcer *a = d->ctx;
+    struct exchange *x = a->x;
+    if (x->in_count == INS_MAX)
+        return NULL;
     struct wcp_in *s = wcp_calloc(1, sizeof *s);
     s->x = x;
     s->type = t;
     s->path = d->path;
-    s->inline_ = !pending;
-    s->items = items;
-    s->item_count = n;
+    s->owner = a->owner;
+    if (!pending) {
+        s->inline_ = true;
+        s->items = items;
+        s->item_count = n;
+        s->piece = a->piece;
+        if (s->piece)
+            s->piece->refs++;
+        /* What is in its values was decoded just before. */
+        for (struct wcp_in *i = x->ins; i != a->before && path_within(&i->path, &s->path);
+             i = i->next)
+            if (i->owner == a->owner)
+                i->owner = s;
+    }
     s->closed = x->ins_ended;
     s->next = x->ins;
+    s->prev = &x->ins;
+    if (s->next)
+        s->next->prev = &s->next;
     x->ins = s;
+    x->in_count++;
     return s;
 }
 
-/* Hands over what came for the channels before the root announced them. */
-static void adopt_orphans(struct exchange *x)
+int exchange_keep(struct exchange *x, struct wcp_bytes first, struct wcp_err *err)
 {
-    for (struct orphan *o = x->orphans; o; o = o->next)
-        for (struct wcp_in *s = x->ins; s; s = s->next)
-            if (path_equal(&s->path, &o->path)) {
-                s->buf = o->buf; /* counted already */
-                s->closed |= o->closed;
-                o->buf = (struct wcp_buf){0};
-                break;
-            }
-    orphans_free(x);
+    size_t n = x->root.len + first.len, most = x->rpc->limits.message_bytes;
+    if (n > most)
+        return wcp_fail(err, WCP_ETOOBIG, "%zu bytes, the limit is %zu", n, most);
+    wcp_buf_put(&x->root, first.ptr, first.len);
+    return 0;
 }
 
 int exchange_decode(struct exchange *x, const struct wcp_type *t, struct wcp_bytes first, void *out,
                     struct wcp_err *err)
 {
-    struct decoder d = {
-        .in = first, .arena = x->arena, .err = err, .on_async = on_async_in, .ctx = x};
+    struct announcer a = {.x = x};
+    struct decoder d = {.in = first,
+                        .arena = x->arena,
+                        .err = err,
+                        .padded_flags = exchange_codec(x).padded_flags,
+                        .on_async = on_async_in,
+                        .ctx = &a};
+    const size_t most = x->rpc->limits.message_bytes;
+    int rc = 0;
     d.path.n = x->incoming ? 0 : 1; /* a result is result number 0 */
     if (x->root.len) {
-        wcp_buf_put(&x->root, first.ptr, first.len);
-        if (x->root.len < x->root_want && !x->root_ended)
-            return WCP_EMORE; /* no use in trying */
+        if ((rc = exchange_keep(x, first, err)))
+            return rc;
         d.in = (struct wcp_bytes){x->root.ptr, x->root.len};
+    } else if (first.len > most) {
+        return wcp_fail(err, WCP_ETOOBIG, "%zu bytes, the limit is %zu", first.len, most);
     }
-    int rc = codec_decode(&d, t, out);
-    if (rc == 0) {
-        x->decoded = true;
-        adopt_orphans(x);
-        return 0;
+    if (x->root_walk && x->root.len && !x->root_ended)
+        rc = walk(x->root_walk, x->root.ptr, x->root.len, &d.need);
+    if (rc != WCP_EMORE) {
+        rc = codec_decode(&d, t, out);
+        if (rc == 0) {
+            x->decoded = true;
+            orphans_sort(x);
+            return 0;
+        }
+        unannounce(&a); /* made by this attempt, as is all in the arena */
+        wcp_arena_free(x->arena);
+        if (rc != WCP_EMORE)
+            return rc;
+        if (x->root.len == 0)
+            wcp_buf_put(&x->root, first.ptr, first.len);
+        if (x->root.len && !x->root_walk)
+            x->root_walk = walk_new(t, exchange_codec(x));
     }
-    while (x->ins) /* made by this attempt, as is all in the arena */
-        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself out of the list */
-        in_remove(x->ins);
-    wcp_arena_free(x->arena);
-    if (rc != WCP_EMORE)
-        return rc;
-    if (x->root.len == 0)
-        wcp_buf_put(&x->root, first.ptr, first.len);
-    x->root_want = x->root.len + d.need;
-    if (x->root_want > x->rpc->limits.message_bytes)
-        return wcp_fail(err, WCP_ETOOBIG, "at least %zu bytes, the limit is %zu", x->root_want,
-                        x->rpc->limits.message_bytes);
+    if (d.need > most - x->root.len)
+        return wcp_fail(err, WCP_ETOOBIG, "at least %zu bytes, the limit is %zu",
+                        x->root.len + d.need, most);
     return WCP_EMORE;
 }
 
 void exchange_receive(struct exchange *x, const struct path *p, struct wcp_bytes data, bool closed)
 {
+    struct wcp_in *parent = NULL;
     if (x->dead)
         return;
     exchange_touch(x);
     for (struct wcp_in *s = x->ins; s; s = s->next)
-        if (path_equal(&s->path, p)) {
+        if (!s->inline_ && !s->over && path_equal(&s->path, p)) {
             in_receive(s, data, closed);
             return;
         }
-    if (x->decoded)
+    if (x->decoded && !(parent = announces(x, p)))
         return; /* a parent path's empty message, or a channel that nobody reads any more */
     struct orphan *o = x->orphans;
     size_t count = 0;
     for (; o && !path_equal(&o->path, p); o = o->next)
         count++;
+    if (x->rpc->stream_bytes + data.len > x->rpc->limits.stream_total_bytes ||
+        (o ? o->buf.len : 0) + data.len > x->rpc->limits.stream_bytes || count == ORPHANS_MAX) {
+        if (parent)
+            in_overflow(parent, (o ? o->buf.len : 0) + data.len);
+        else
+            x->fail(x, WCP_ETOOBIG, "its streams come before its parameters and are too many",
+                    true);
+        return;
+    }
     if (!o) {
         o = wcp_calloc(1, sizeof *o);
         o->path = *p;
         o->next = x->orphans;
         x->orphans = o;
-    }
-    if (x->rpc->stream_bytes + data.len > x->rpc->limits.stream_total_bytes ||
-        o->buf.len + data.len > x->rpc->limits.stream_bytes || count == ORPHANS_MAX) {
-        x->fail(x, WCP_ETOOBIG, "its streams come before its parameters and are too many", true);
-        return;
     }
     wcp_buf_put(&o->buf, data.ptr, data.len);
     x->rpc->stream_bytes += data.len;
@@ -385,11 +603,7 @@ void exchange_receive(struct exchange *x, const struct path *p, struct wcp_bytes
 
 void exchange_drop_unstarted(struct exchange *x)
 {
-    for (struct wcp_in *s = x->ins, *next; s; s = next) {
-        next = s->next;
-        if (!s->started)
-            in_remove(s);
-    }
+    drop_unstarted(x, NULL);
 }
 
 size_t ins_waiting(const struct exchange *x)

@@ -218,6 +218,7 @@ static void run_handler(struct invocation *v)
     x->settled(x);
 }
 
+/* Nobody else is to have it before the handler runs: it may be going down by then. */
 static bool find_link(struct invocation *v)
 {
     struct rpc *r = v->x.rpc;
@@ -225,6 +226,14 @@ static bool find_link(struct invocation *v)
         return r->serves_anyone;
     v->x.link = r->links.find(r->links.ctx, wcp_str(v->source), wcp_str(v->link_name), v->x.iface);
     return v->x.link || r->serves_anyone;
+}
+
+static void release_link(struct invocation *v)
+{
+    struct rpc *r = v->x.rpc;
+    if (v->x.link)
+        r->links.release(r->links.ctx, v->x.link);
+    v->x.link = NULL;
 }
 
 static void on_link_wait(struct timer *t)
@@ -238,26 +247,39 @@ static void on_link_wait(struct timer *t)
     fail(&v->x, WCP_ENOENT, why, true);
 }
 
-/* first: parameter bytes that are not in x->root yet. */
+static void fail_params(struct invocation *v, const struct wcp_err *err)
+{
+    char why[sizeof err->msg + 40];
+    snprintf(why, sizeof why, "its parameters are malformed: %s", err->msg);
+    fail(&v->x, err->code, why, true);
+}
+
+/* first: parameter bytes that are not in x->root yet. The link comes first, since it says how
+ * values are written; while the parameters are incomplete it is not held. */
 static void on_params(struct invocation *v, struct wcp_bytes first)
 {
     struct exchange *x = &v->x;
     struct rpc *r = x->rpc;
     struct wcp_err err = {0};
-    int rc = exchange_decode(x, x->func->params, first, v->call, &err);
-    if (rc == WCP_EMORE && !x->root_ended)
+    if (!find_link(v)) {
+        if (exchange_keep(x, first, &err)) {
+            fail_params(v, &err);
+        } else if (!v->link_wait.pos) {
+            v->link_wait.fn = on_link_wait;
+            timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + r->limits.link_wait_ms);
+            r->waiting_for_link++;
+        }
         return;
-    if (rc) {
-        char why[sizeof err.msg + 40];
-        snprintf(why, sizeof why, "its parameters are malformed: %s", err.msg);
-        fail(x, rc, why, true);
-    } else if (find_link(v)) {
-        run_handler(v);
-    } else {
-        v->link_wait.fn = on_link_wait;
-        timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + r->limits.link_wait_ms);
-        r->waiting_for_link++;
     }
+    stop_waiting_for_link(v);
+    int rc = exchange_decode(x, x->func->params, first, v->call, &err);
+    if (rc == 0) {
+        run_handler(v);
+        return;
+    }
+    release_link(v);
+    if (rc != WCP_EMORE || x->root_ended)
+        fail_params(v, &err);
 }
 
 static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_msg *m)
@@ -399,9 +421,14 @@ void server_link_added(struct rpc *r)
 {
     for (struct exchange *x = r->exchanges; x && r->waiting_for_link;) {
         struct invocation *v = (struct invocation *)x;
-        if (x->incoming && v->link_wait.pos && find_link(v)) {
-            stop_waiting_for_link(v);
-            run_handler(v);
+        bool looks = x->incoming && v->link_wait.pos;
+        if (looks) {
+            x->busy++;
+            on_params(v, (struct wcp_bytes){0});
+            x->busy--;
+        }
+        if (looks && !v->link_wait.pos) {
+            settle(x);
             x = r->exchanges; /* anything may have happened */
         } else {
             x = x->next;
@@ -434,7 +461,7 @@ static void send_reply(struct wcp_call *c, const void *result)
     } else {
         if (c->func->result)
             exchange_encode(&v->x, c->func->result, result, &v->result);
-        v->has_streams = v->x.outs != NULL;
+        v->has_streams = v->x.outs.first != NULL;
         reply(v);
     }
     handler_done(v);
