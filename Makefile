@@ -36,6 +36,11 @@ SDK_SRC := $(wildcard sdk/src/*/*.c)
 WIT_SRC := $(wildcard sdk/wit/*.c)
 WAVE_SRC := $(wildcard sdk/wave/*.c)
 CLI_SRC := $(wildcard sdk/cli/*.c)
+TEST_PROGRAMS = bench floor vec wrpc-call
+SRC_bench = tests/bench/bench.c
+SRC_floor = tests/bench/floor.c
+SRC_vec = $(wildcard tests/vec/*.c)
+SRC_wrpc-call = tests/wrpc/call.c sdk/cli/session.c
 TESTS := $(notdir $(basename $(wildcard tests/unit/test_*.c)))
 FUZZERS := $(filter-out replay,$(notdir $(basename $(wildcard tests/fuzz/*.c))))
 OBJ = $(BUILD)/obj
@@ -51,7 +56,7 @@ ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --jobs=$(shell nproc)
 endif
 
-all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp)) $(BUILD)/bin/bench $(BUILD)/bin/wrpc-peer ## Build every executable into build/bin
+all: $(addprefix $(BUILD)/bin/,$(PROGRAMS) witc $(if $(CLI_SRC),wcp) $(TEST_PROGRAMS)) ## Build every executable into build/bin
 
 # --- the SDK ---
 $(LIB): $(SDK_SRC:%.c=$(OBJ)/%.o)
@@ -113,17 +118,15 @@ $(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapt
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) -lpthread -o $@
-$(BUILD)/bin/bench: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/*.c)) $(BUILD)/gen/tests/gen.a $(LIB)
-	@mkdir -p $(@D)
-	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
-$(BUILD)/bin/wrpc-peer: $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/wrpc/*.c) sdk/cli/session.c) $(BUILD)/gen/tests/gen.a $(LIB)
+# Programs that tests run: the load generator, what it compares with, a provider of every type.
+$(TEST_PROGRAMS:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(SRC_$$*:.c=.o)) $(BUILD)/gen/tests/gen.a $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
 
 # A fuzz target with libFuzzer's main, and with one that replays tests/fuzz/corpus in make check.
 FUZZ_USES_rpc = fake_transport
+FUZZ_USES_frames = fake_transport fake_conn
 FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(FUZZ_USES_$$*))) \
 	$(patsubst %.c,$(OBJ)/%.o,$(WIT_SRC) $(WAVE_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
 	$(BUILD)/gen/tests/gen.a $(LIB)
@@ -144,7 +147,7 @@ tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 # --- what people run ---
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1
 
-.PHONY: help deps demo check check-run check-release soak check-host check-layers check-trixie bench peers images lint fmt fuzz valgrind install clean
+.PHONY: help deps demo check check-run check-release soak check-host check-wit check-layers check-trixie bench kube peers images lint fmt fuzz valgrind install clean
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
@@ -173,6 +176,16 @@ check-host: ## The chain on a real wasmCloud 1.9 host; CHECK_HOST="--requests N 
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/host/check.py $(CHECK_HOST)
 
+kube: ## keyvalue-redis as a pod of a real kubelet; as root
+	@tests/deps.sh podman runc containerd containernetworking-plugins iproute2
+	+@$(MAKE) --no-print-directory all
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/kube/run.py
+
+check-wit: ## witc against wasm-tools, on the WIT of published crates; CHECK_WIT="WORDS"
+	@tests/deps.sh clang-14
+	+@$(MAKE) --no-print-directory $(WITC)
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/wit/check.py $(CHECK_WIT)
+
 check-layers: ## Prove that includes point one way only
 	@tests/layers.sh
 
@@ -180,7 +193,7 @@ check-trixie: ## make check in a Debian 13 chroot, cached
 	@tests/deps.sh mmdebstrap
 	@tests/trixie.sh
 
-bench: deps ## Calls per second, CPU and memory per call; PEER=executable compares
+bench: deps ## CPU, time and memory per call, as ratios to the floor; PEER=executable: to that
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/bench/run.py
 

@@ -6,6 +6,9 @@
 #
 # The packages' copyright and status files go in as well: the licences ask for the first, and
 # scanners that look for known defects read the second.
+#
+# The same commit and packages make the same image, bit by bit: every time in it is the commit's, or
+# SOURCE_DATE_EPOCH.
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
@@ -23,7 +26,7 @@ rm -rf "$root"
 mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/etc/ssl/certs" \
     "$root/usr/share/doc" "$root/var/lib/dpkg/status.d"
 ln -s usr/bin usr/lib usr/lib64 "$root/"
-cp "$exe" "$root/usr/bin/keyvalue-redis"
+strip -o "$root/usr/bin/keyvalue-redis" "$exe"
 cp $certificates "$root/etc/ssl/certs/"
 echo 'nonroot:x:65532:65532:nonroot:/:/sbin/nologin' >"$root/etc/passwd"
 echo 'nonroot:x:65532:' >"$root/etc/group"
@@ -46,5 +49,15 @@ for package in $(printf '%s\n' $packages | sed -n 's/:.*//; /^[a-z0-9]/p' | sort
     dpkg -s "$package" >"$root/var/lib/dpkg/status.d/$package"
 done
 
-podman build --quiet --tag "$name" --file images/Containerfile "$context" >/dev/null
+revision=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
+epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+set -- title=keyvalue-redis "description=wasmCloud capability provider: wasi:keyvalue in Redis" \
+    licenses=Apache-2.0 "version=$("$exe" --version | cut -d' ' -f2)" "revision=$revision" \
+    "created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)"
+# Registries show the annotations of the manifest, engines the labels of the image.
+for pair in "$@"; do
+    set -- "$@" --label "org.opencontainers.image.$pair" --annotation "org.opencontainers.image.$pair"
+    shift
+done
+podman build --quiet --identity-label=false --timestamp "$epoch" "$@" --tag "$name" --file images/Containerfile "$context" >/dev/null
 echo "$name"

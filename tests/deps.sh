@@ -3,7 +3,7 @@
 set -eu
 packages="build-essential pkg-config git ca-certificates python3 libnats-dev libuv1-dev libjson-c-dev libsodium-dev libhiredis-dev
  nats-server redis-server curl"
-# What only some targets need, named by them: make lint, fuzz, check-host, check-trixie.
+# What only some targets need, named by them: make lint, fuzz, check-host, check-trixie, kube.
 packages="$packages ${*:-}"
 missing=
 for p in $packages; do

@@ -46,24 +46,60 @@ void side_free(struct side *s)
 
 /* --- values by their types --- */
 
-static void path_text(const struct path *p, char out[40])
+static struct async *async_add(struct value *v, const struct wcp_type *t, const struct path *p)
 {
-    int n = 0;
-    out[0] = '\0';
-    for (size_t i = 0; i < p->n; i++)
-        n += snprintf(out + n, (size_t)(40 - n), ".%u", p->at[i]);
+    CHECK(v->count < ASYNCS);
+    struct async *a = &v->asyncs[v->count++];
+    *a = (struct async){.value = v, .type = t, .at = *p, .status = 1};
+    for (size_t i = 0, n = 0; i < p->n; i++)
+        n += (size_t)snprintf(a->path + n, sizeof a->path - n, ".%u", p->at[i]);
+    return a;
+}
+
+static struct async *async_at(struct value *v, const char *path)
+{
+    for (size_t i = 0; i < v->count; i++)
+        if (strcmp(v->asyncs[i].path, path) == 0)
+            return &v->asyncs[i];
+    FAIL("nothing has the path %s", path);
+}
+
+/* Collects the streams of a value that we have received: out is in truth a reader. */
+static void on_async_out(struct encoder *e, const struct wcp_type *t, struct wcp_out *out)
+{
+    wcp_buf_put(e->buf, "", 1);
+    if (e->ctx)
+        async_add(e->ctx, t, &e->path)->in = (struct wcp_in *)(void *)out;
+}
+
+/* The synchronous bytes of a value. v collects its streams; NULL: not wanted. */
+static struct wcp_buf sync_bytes(const struct wcp_type *t, bool result, const void *value,
+                                 struct value *v)
+{
+    struct wcp_buf b = {0};
+    struct encoder e = {.buf = &b, .on_async = on_async_out, .ctx = v, .path.n = result ? 1 : 0};
+    codec_encode(&e, t, value);
+    return b;
+}
+
+/* Appends those of an element to what a has got; v as above. */
+static void got_element(struct async *a, const void *value, struct value *v)
+{
+    struct encoder e = {.buf = &a->got, .on_async = on_async_out, .ctx = v, .path = a->at};
+    if (a->type->kind == WCP_STREAM)
+        codec_encode_element(&e, a->type->elem, a->count++, value);
+    else
+        codec_encode(&e, a->type->elem, value);
 }
 
 static struct wcp_in *on_async_in(struct decoder *d, const struct wcp_type *t, bool pending,
                                   const void *items, size_t n)
 {
     struct value *v = d->ctx;
-    CHECK(v->count < ASYNCS);
-    struct async *a = &v->asyncs[v->count++];
-    *a = (struct async){.type = t, .inline_ = !pending};
-    path_text(&d->path, a->path);
+    struct async *a = async_add(v, t, &d->path);
+    a->inline_ = !pending;
     for (size_t i = 0; i < n && t->elem; i++)
-        wcp_encode(t->elem, (const char *)items + i * t->elem->size, &a->got);
+        got_element(a, (const char *)items + i * t->elem->size, NULL);
     if (!v->make_outs)
         return (struct wcp_in *)(void *)a; /* anything but NULL, which is a refusal */
     a->out = wcp_out_new(t->elem);
@@ -93,51 +129,6 @@ void value_free(struct value *v)
     *v = (struct value){0};
 }
 
-static void on_async_out(struct encoder *e, const struct wcp_type *t, struct wcp_out *out)
-{
-    struct value *v = e->ctx;
-    wcp_buf_put(e->buf, "", 1);
-    if (!v)
-        return;
-    CHECK(v->count < ASYNCS); /* a received value: out is in truth a reader */
-    struct async *a = &v->asyncs[v->count++];
-    *a = (struct async){.type = t, .in = (struct wcp_in *)(void *)out, .status = 1};
-    path_text(&e->path, a->path);
-}
-
-/* The synchronous bytes of a value. v collects its streams; NULL: not wanted. */
-static struct wcp_buf sync_bytes(const struct wcp_type *t, bool result, const void *value,
-                                 struct value *v)
-{
-    struct wcp_buf b = {0};
-    struct encoder e = {.buf = &b, .on_async = on_async_out, .ctx = v, .path.n = result ? 1 : 0};
-    codec_encode(&e, t, value);
-    return b;
-}
-
-/* Channel bytes to elements one behind the other; ended: with the mark, or a future's value. */
-static struct wcp_buf elements(const struct wcp_type *t, struct wcp_bytes in, bool *ended)
-{
-    struct wcp_buf out = {0};
-    *ended = t->kind == WCP_FUTURE;
-    if (t->kind == WCP_FUTURE) {
-        wcp_buf_put(&out, in.ptr, in.len);
-        return out;
-    }
-    while (in.len && !*ended) {
-        uint64_t n = 0;
-        CHECK_INT(codec_get_leb(&in, 32, &n, NULL), 0);
-        *ended = n == 0;
-        for (; n; n--) {
-            const uint8_t *from = in.ptr;
-            void *p = wcp_alloc(&play.arena, 1, t->elem->size);
-            CHECK_INT(wcp_decode(t->elem, &in, p, &play.arena, NULL), 0);
-            wcp_buf_put(&out, from, (size_t)(in.ptr - from));
-        }
-    }
-    return out;
-}
-
 void check_same(const char *what, struct wcp_bytes got, struct wcp_bytes want)
 {
     size_t n = got.len < want.len ? got.len : want.len, i = 0;
@@ -153,27 +144,58 @@ struct wcp_bytes bytes(const struct wcp_buf *b)
     return (struct wcp_bytes){b->ptr, b->len};
 }
 
-/* Writes into a value's writers what was recorded on their channels, and ends them. */
-void write_all(struct value *v, struct side *recorded)
+static void write_from(struct value *v, size_t first, struct side *recorded);
+
+/* What came on a's channel: its elements are a's now, those in them its value's; and are written,
+ * if a has a writer. */
+static void channel_decode(struct async *a, struct side *recorded)
 {
-    for (size_t i = 0; i < v->count; i++) {
-        struct async *a = &v->asyncs[i];
-        struct wcp_bytes in = bytes(&channel(recorded, a->path)->bytes);
-        bool ended = false;
-        struct wcp_buf all = elements(a->type, in, &ended);
-        in = bytes(&all);
-        while (a->type->elem && in.len) {
-            void *p = wcp_alloc(&play.arena, 1, a->type->elem->size);
-            CHECK_INT(wcp_decode(a->type->elem, &in, p, &play.arena, NULL), 0);
-            wcp_out_write(a->out, p, 1);
+    const struct wcp_type *elem = a->type->elem;
+    struct decoder d = {.in = bytes(&channel(recorded, a->path)->bytes),
+                        .arena = &play.arena,
+                        .on_async = on_async_in,
+                        .ctx = a->value,
+                        .path = a->at};
+    bool future = a->ended = a->type->kind == WCP_FUTURE;
+    for (uint64_t n = 1; d.in.len && elem && n;) { /* to the end mark */
+        if (!future && codec_get_leb(&d.in, 32, &n, NULL))
+            FAIL("%s: a chunk without a length", a->path);
+        a->ended |= n == 0;
+        for (uint64_t i = 0; i < n; i++) {
+            void *p = wcp_alloc(&play.arena, 1, elem->size);
+            size_t first = a->value->count;
+            if (future)
+                CHECK_INT(codec_decode(&d, elem, p), 0);
+            else
+                CHECK_INT(codec_decode_element(&d, elem, a->count, p), 0);
+            got_element(a, p, NULL);
+            if (a->out && play.whole)
+                write_from(a->value, first, recorded);
+            if (a->out)
+                wcp_out_write(a->out, p, 1);
         }
-        wcp_buf_put(&a->got, all.ptr, all.len); /* what was written points into it: kept till now */
-        wcp_buf_free(&all);
-        if (ended)
+    }
+}
+
+/* Writes into a value's writers, from number first on, what was recorded on their channels, and
+ * ends them. */
+static void write_from(struct value *v, size_t first, struct side *recorded)
+{
+    for (size_t i = first; i < v->count; i++) {
+        struct async *a = &v->asyncs[i];
+        if (a->ended)
+            continue; /* with what it is in */
+        channel_decode(a, recorded);
+        if (a->ended)
             wcp_out_end(a->out);
         else
             wcp_out_abort(a->out);
     }
+}
+
+void write_all(struct value *v, struct side *recorded)
+{
+    write_from(v, 0, recorded);
 }
 
 /* What we sent against what was recorded in our place. */
@@ -194,26 +216,24 @@ void check_sent(const struct wcp_type *t, bool result, struct side *got, struct 
     struct wcp_buf a = sync_bytes(t, result, ours.p, NULL),
                    b = sync_bytes(t, result, theirs.p, NULL);
     check_same("synchronous part", bytes(&a), bytes(&b));
-    CHECK_INT(ours.count, theirs.count);
+    for (size_t i = 0; i < theirs.count; i++) {
+        struct async *y = &theirs.asyncs[i];
+        channel_decode(y, recorded);
+    }
     for (size_t i = 0; i < ours.count; i++) {
-        struct async *x = &ours.asyncs[i];
-        bool ended = true, want_ended = false;
-        CHECK_STR(x->path, theirs.asyncs[i].path);
-        struct channel *c = channel(recorded, x->path);
-        struct wcp_buf e = elements(x->type, bytes(&c->bytes), &want_ended), o = {0};
+        struct async *x = &ours.asyncs[i], *y = async_at(&theirs, x->path);
         if (!x->inline_) {
             struct channel *mine = channel(got, x->path);
             CHECK_INT(ends(got, x->path), 1);
             CHECK(mine->first > channel(got, "")->first);
-            o = elements(x->type, bytes(&mine->bytes), &ended);
+            channel_decode(x, got);
+            CHECK_INT(x->ended, y->ended);
         }
-        CHECK_INT(ended, want_ended);
         /* Whole and not empty goes inline, if that is asked for; otherwise nothing does. */
-        CHECK_INT(x->inline_, play.whole && want_ended && (e.len || !x->type->elem));
-        check_same(x->path, bytes(x->inline_ ? &x->got : &o), bytes(&e));
-        wcp_buf_free(&e);
-        wcp_buf_free(&o);
+        CHECK_INT(x->inline_, play.whole && y->ended && (y->got.len || !x->type->elem));
+        check_same(x->path, bytes(&x->got), bytes(&y->got));
     }
+    CHECK_INT(ours.count, theirs.count);
     wcp_buf_free(&a);
     wcp_buf_free(&b);
     value_free(&ours);
@@ -222,11 +242,15 @@ void check_sent(const struct wcp_type *t, bool result, struct side *got, struct 
 
 /* --- reading what we are sent --- */
 
+static void start_from(struct value *v, size_t first);
+
 static void on_data(void *ctx, const void *items, size_t n)
 {
     struct async *a = ctx;
+    size_t first = a->value->count;
     for (size_t i = 0; i < n; i++)
-        wcp_encode(a->type->elem, (const char *)items + i * a->type->elem->size, &a->got);
+        got_element(a, (const char *)items + i * a->type->elem->size, a->value);
+    start_from(a->value, first);
 }
 
 static void on_end(void *ctx, int status)
@@ -236,27 +260,36 @@ static void on_end(void *ctx, int status)
     a->in = NULL;
 }
 
+/* Starts reading: some of v's streams, from number first on, before there are any in their
+ * elements.
+ */
+static void start_from(struct value *v, size_t first)
+{
+    static const struct wcp_in_handler handler = {on_data, on_end};
+    for (size_t i = first, n = v->count; i < n; i++)
+        wcp_in_start(v->asyncs[i].in, &handler, &v->asyncs[i]);
+}
+
 /* Starts reading every stream of a received value, and gives its synchronous bytes. */
 static struct wcp_buf receive(struct value *v, const struct wcp_type *t, bool result,
                               const void *value)
 {
-    static const struct wcp_in_handler handler = {on_data, on_end};
     struct wcp_buf b = sync_bytes(t, result, value, v);
-    for (size_t i = 0; i < v->count; i++)
-        wcp_in_start(v->asyncs[i].in, &handler, &v->asyncs[i]);
+    start_from(v, 0);
     return b;
 }
 
 void check_received(struct value *v, struct side *recorded)
 {
+    struct value want = {0};
     for (size_t i = 0; i < v->count; i++) {
-        struct async *a = &v->asyncs[i];
-        bool ended = false;
-        struct wcp_buf e = elements(a->type, bytes(&channel(recorded, a->path)->bytes), &ended);
-        check_same(a->path, bytes(&a->got), bytes(&e));
-        CHECK_INT(a->status, ended ? 0 : WCP_ECLOSED);
-        wcp_buf_free(&e);
+        struct async *a = &v->asyncs[i], *w = async_add(&want, a->type, &a->at);
+        channel_decode(w, recorded);
+        want.count = i + 1; /* what is in its elements has its turn later */
+        check_same(a->path, bytes(&a->got), bytes(&w->got));
+        CHECK_INT(a->status, w->ended ? 0 : WCP_ECLOSED);
     }
+    value_free(&want);
 }
 
 /* --- the interfaces --- */

@@ -19,7 +19,7 @@
 #include <wcp/call.h>
 
 #define CHANNELS 8
-#define ASYNCS   4
+#define ASYNCS   8
 
 /* One recorded or sent direction: bytes per channel. */
 struct channel {
@@ -38,13 +38,17 @@ struct channel *channel(struct side *s, const char *path);              /* made 
 void side_add(struct side *s, const char *path, struct wcp_bytes data); /* empty: its end */
 void side_free(struct side *s);
 
-/* A value by its type, with its streams and futures. */
+/* A value by its type, with its streams and futures, and those in their elements. */
+struct value;
 struct async {
-    char path[40];
+    struct value *value; /* that it is in */
+    struct path at;
+    char path[40]; /* the same as text */
     const struct wcp_type *type;
     struct wcp_in *in;
     struct wcp_out *out;
     struct wcp_buf got; /* the elements, encoded */
+    uint32_t count;
     bool inline_, ended;
     int status;
 };

@@ -9,7 +9,8 @@ enum {
     EXIT_ERR = 1,       /* the function's own error */
     EXIT_NO_ANSWER = 3, /* or not all of it */
     NAMES_MAX = 512,    /* bytes of an interface and function: they are part of a subject */
-    LET_GO_MS = 250,    /* for telling the peer that we have gone away */
+    TURN_MS = 1000,
+    LET_GO_MS = 250, /* for telling the peer that we have gone away */
 };
 
 struct call {
@@ -82,6 +83,11 @@ static int read_operands(struct call *c, struct wcp_err *err)
         return rc;
     if (o->value[OPT_UNIX] && o->value[OPT_TCP])
         return wcp_fail(err, WCP_EINVAL, "--unix and --tcp: only one of them is possible");
+    static const enum opt of_links[] = {OPT_SOURCE, OPT_NAME, OPT_CODEC};
+    for (size_t i = 0; socket && i < sizeof of_links / sizeof *of_links; i++)
+        if (o->value[of_links[i]])
+            return wcp_fail(err, WCP_EINVAL, "--%s: a call over a socket comes without a link",
+                            option_texts[of_links[i]].name);
     if (o->operand_count <= first)
         return wcp_fail(err, WCP_EINVAL, "FUNCTION is missing");
     c->values = o->operands + first + 1;
@@ -157,8 +163,11 @@ static int make_call(struct call *c, struct wcp_err *err)
     if (rc)
         return rc;
     streams_begin(c->streams);
-    while (!c->status && !c->interrupted && !streams_done(c->streams))
-        session_turn(c->session, 1000);
+    while (!c->status && !c->interrupted && !streams_done(c->streams)) {
+        session_turn(c->session, TURN_MS);
+        if (c->link.target_id.len)
+            streams_flush(c->streams, TURN_MS);
+    }
     if (c->outgoing)
         wcp_cancel(c->outgoing);
     c->outgoing = NULL;
@@ -185,12 +194,9 @@ int cmd_call(const struct options *o, struct wcp_err *err)
     c.session = session_new(o);
     watch_signals(&c);
     rc = streams_new(o, &c.v, c.session, c.func->result, &c.streams, err);
-    if (rc == 0 && (rc = read_params(&c, err)) == 0 && (rc = session_connect(c.session, err)))
-        rc = rc == WCP_EINVAL ? rc : EXIT_NO_ANSWER;
-    if (rc == 0)
+    if (rc == 0 && (rc = read_params(&c, err)) == 0 && (rc = session_connect(c.session, err)) == 0)
         rc = make_call(&c, err);
-    if (c.streams)
-        streams_stop(c.streams);
+    streams_stop(c.streams);
     for (int i = 0; i < 2; i++)
         uv_close((uv_handle_t *)&c.signals[i], NULL);
     uint64_t until = session_now(c.session) + LET_GO_MS;
@@ -199,5 +205,5 @@ int cmd_call(const struct options *o, struct wcp_err *err)
     session_close(c.session);
     streams_free(c.streams);
     values_close(&c.v);
-    return rc;
+    return rc < 0 && rc != WCP_EINVAL ? EXIT_NO_ANSWER : rc;
 }

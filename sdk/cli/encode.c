@@ -139,8 +139,11 @@ int cmd_decode(const struct options *o, struct wcp_err *err)
     if (rc == 0)
         rc = read_bytes(o, &v, &in, err);
     if (rc == 0) {
-        struct decoder d = {
-            .in = {in.ptr, in.len}, .arena = &v.arena, .err = err, .on_async = keep_async};
+        struct decoder d = {.in = {in.ptr, in.len},
+                            .arena = &v.arena,
+                            .err = err,
+                            .padded_flags = o->codec.padded_flags,
+                            .on_async = keep_async};
         struct wave_writer w = {.text = o->value[OPT_TEXT] != NULL};
         void *value = wcp_alloc(&v.arena, 1, t->size);
         rc = codec_decode(&d, t, value);

@@ -38,17 +38,17 @@ struct output *output_new(struct uv_loop_s *loop, int fd, const char *name,
     return o;
 }
 
-static bool has_room(const struct output *o)
+static bool has_room(const struct output *o, int ms)
 {
     struct pollfd p = {.fd = o->fd, .events = POLLOUT};
-    return !o->pollable || poll(&p, 1, 0) > 0;
+    return !o->pollable || poll(&p, 1, ms) > 0;
 }
 
 /* Writes what it takes now; how much that was. */
 static size_t write_some(struct output *o, const uint8_t *p, size_t n)
 {
     size_t done = 0;
-    while (done < n && !o->error && has_room(o)) {
+    while (done < n && !o->error && has_room(o, 0)) {
         size_t piece = o->pollable && n - done > PIECE ? PIECE : n - done;
         ssize_t k = write(o->fd, p + done, piece);
         if (k > 0)
@@ -61,17 +61,27 @@ static size_t write_some(struct output *o, const uint8_t *p, size_t n)
     return o->error ? n : done;
 }
 
-static void on_room(uv_poll_t *poll, int status, int events)
+static void write_waiting(struct output *o)
 {
-    struct output *o = poll->data;
     size_t n = write_some(o, o->waiting.ptr, o->waiting.len);
     memmove(o->waiting.ptr, o->waiting.ptr + n, o->waiting.len - n);
     o->waiting.len -= n;
     if (o->waiting.len)
         return;
-    uv_poll_stop(poll);
+    uv_poll_stop(&o->poll);
     o->polling = false;
     o->drained(o->ctx);
+}
+
+static void on_room(uv_poll_t *poll, int status, int events)
+{
+    write_waiting(poll->data);
+}
+
+void output_flush(struct output *o, int ms)
+{
+    while (o->waiting.len && has_room(o, ms))
+        write_waiting(o);
 }
 
 bool output_write(struct output *o, const void *p, size_t n)

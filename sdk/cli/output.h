@@ -14,6 +14,8 @@ struct output *output_new(struct uv_loop_s *loop, int fd, const char *name,
 /* Copies. False: something waits now, give no more before drained. After a failure everything is
  * dropped. */
 bool output_write(struct output *o, const void *p, size_t n);
+/* Waits outside of the loop until nothing waits any more, for ms or until a signal comes. */
+void output_flush(struct output *o, int ms);
 bool output_waits(const struct output *o);
 int output_error(const struct output *o, struct wcp_err *err); /* 0, or WCP_EIO: it has failed */
 void output_stop(struct output *o); /* lets go of the loop; what waits is dropped */

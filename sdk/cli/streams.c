@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATH_TEXT = 200, TARGETS_MAX = 64 };
 
@@ -24,8 +25,9 @@ struct target {
 
 struct destination { /* a file of --out */
     struct destination *next;
-    const char *path, *file; /* path NULL: what the only stream is called */
-    struct output *to;       /* once it is open */
+    const char *path, *file;
+    int fd; /* 0: it is the standard output */
+    struct output *to;
 };
 
 struct sink { /* a stream or future that comes */
@@ -116,6 +118,21 @@ static struct target *only(struct streams *s, bool bytes)
     return found;
 }
 
+static void on_drained(void *ctx)
+{
+    struct streams *s = ctx;
+    for (struct sink *k = s->sinks; k; k = k->next)
+        if (k->in && k->paused && !output_waits(k->to)) {
+            k->paused = false;
+            wcp_in_resume(k->in);
+        }
+}
+
+static struct output *open_output(struct streams *s, int fd, const char *name)
+{
+    return output_new(session_loop(s->session), fd, name, on_drained, s);
+}
+
 /* "0.1=FILE" names a stream, anything else is a file alone. */
 static int add_destination(struct streams *s, const char *text, struct wcp_err *err)
 {
@@ -141,6 +158,15 @@ static int add_destination(struct streams *s, const char *text, struct wcp_err *
         return wcp_fail(err, WCP_EINVAL, "--out %.80s: the result has no such stream%s%s", text,
                         s->target_count ? "; the first is " : "",
                         s->target_count ? s->targets->path : "");
+    if (strcmp(d->file, "-") == 0) {
+        d->to = s->out;
+    } else {
+        /* Before the call, which perhaps changes something. It is emptied when something comes. */
+        d->fd = open(d->file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        if (d->fd < 0)
+            return wcp_fail(err, WCP_EINVAL, "--out: %.150s: %s", d->file, strerror(errno));
+        d->to = open_output(s, d->fd, d->file);
+    }
     d->next = s->destinations;
     s->destinations = d;
     return 0;
@@ -154,49 +180,29 @@ static struct destination *destination_of(struct streams *s, const char *path)
     return d;
 }
 
-static void on_drained(void *ctx)
-{
-    struct streams *s = ctx;
-    for (struct sink *k = s->sinks; k; k = k->next)
-        if (k->in && k->paused && !output_waits(k->to)) {
-            k->paused = false;
-            wcp_in_resume(k->in);
-        }
-}
-
-static struct output *open_output(struct streams *s, int fd, const char *name)
-{
-    return output_new(session_loop(s->session), fd, name, on_drained, s);
-}
-
 int streams_new(const struct options *o, struct values *v, struct session *session,
                 const struct wcp_type *t, struct streams **out, struct wcp_err *err)
 {
-    struct streams *s = wcp_calloc(1, sizeof *s);
+    struct streams *s = *out = wcp_calloc(1, sizeof *s);
     bool to_stdout = false;
-    int rc = 0;
     s->o = o;
     s->v = v;
     s->session = session;
     s->t = t;
+    s->out = open_output(s, 1, "the standard output");
+    s->err = open_output(s, 2, "the standard error");
     find_targets(s, t, "0", false);
-    for (size_t i = 0; i < o->outs.n && rc == 0; i++)
-        rc = add_destination(s, o->outs.at[i], err);
+    for (size_t i = 0; i < o->outs.n; i++) {
+        int rc = add_destination(s, o->outs.at[i], err);
+        if (rc)
+            return rc;
+    }
     for (struct destination *d = s->destinations; d; d = d->next)
-        to_stdout |= strcmp(d->file, "-") == 0;
+        to_stdout |= d->to == s->out;
     struct target *bytes = only(s, true);
     if (bytes && !to_stdout && !destination_of(s, bytes->path))
         s->raw = bytes;
-    if (rc) {
-        wcp_arena_free(&s->arena);
-        free(s);
-        *out = NULL;
-        return rc;
-    }
-    s->out = open_output(s, 1, "the standard output");
-    s->err = open_output(s, 2, "the standard error");
     s->info = s->raw || to_stdout ? s->err : s->out;
-    *out = s;
     return 0;
 }
 
@@ -301,18 +307,13 @@ static void direct(struct streams *s, struct sink *k)
     path_text(&k->path, path);
     struct destination *d = destination_of(s, path);
     k->raw = is_bytes(k->t);
-    if (d && !d->to && strcmp(d->file, "-") != 0) {
-        int fd = open(d->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        struct wcp_err err = {0};
-        if (fd < 0) {
+    if (d) {
+        k->to = d->to;
+        if (d->fd && ftruncate(d->fd, 0) && errno != EINVAL) { /* a pipe has nothing to empty */
+            struct wcp_err err = {0};
             (void)wcp_fail(&err, WCP_EIO, "%.150s: %s", d->file, strerror(errno));
             fail(s, &err);
-        } else {
-            d->to = open_output(s, fd, d->file);
         }
-    }
-    if (d) {
-        k->to = d->to ? d->to : s->out;
     } else if (s->raw && strcmp(s->raw->path, path) == 0) {
         k->to = s->out;
     } else {
@@ -364,23 +365,27 @@ static void print_line(struct streams *s, const struct wcp_type *t, const void *
     start_new(s);
 }
 
+/* What a line with one of k's values begins with. */
+static const char *prefix_of(const struct sink *k, char out[PATH_TEXT + 4])
+{
+    char path[PATH_TEXT];
+    path_text(&k->path, path);
+    (void)snprintf(out, PATH_TEXT + 4, "@%s: ", path);
+    return k->prefix ? out : "";
+}
+
 static void on_data(void *ctx, const void *items, size_t n)
 {
     struct sink *k = ctx;
     struct streams *s = k->s;
     const struct wcp_type *elem = k->t->elem;
-    char prefix[PATH_TEXT + 4] = "", path[PATH_TEXT];
-    path_text(&k->path, path);
-    if (k->prefix)
-        (void)snprintf(prefix, sizeof prefix, "@%s: ", path);
+    char room[PATH_TEXT + 4];
+    const char *prefix = prefix_of(k, room);
     if (k->raw) {
         (void)output_write(k->to, items, n);
     } else if (is_bytes(k->t)) { /* a piece is a line */
         const struct list_layout l = {items, n};
         print_line(s, &wcp_list_u8, &l, &k->path, prefix, k->to);
-    } else if (!elem) {
-        (void)output_write(k->to, prefix, strlen(prefix));
-        (void)output_write(k->to, "()\n", 3);
     } else {
         for (size_t i = 0; i < n; i++) {
             const char *item = (const char *)items + i * elem->size;
@@ -401,10 +406,15 @@ static void on_data(void *ctx, const void *items, size_t n)
 static void on_end(void *ctx, int status)
 {
     struct sink *k = ctx;
-    char path[PATH_TEXT];
+    char path[PATH_TEXT], room[PATH_TEXT + 4];
     struct wcp_err err = {0};
     k->in = NULL;
     path_text(&k->path, path);
+    if (status == 0 && k->t->kind == WCP_FUTURE && !k->t->elem) { /* that is all it says */
+        const char *prefix = prefix_of(k, room);
+        (void)output_write(k->to, prefix, strlen(prefix));
+        (void)output_write(k->to, "()\n", 3); /* streams_done asks output_waits */
+    }
     if (status) {
         (void)wcp_fail(&err, status, "the %s @%s of the result broke off: %s%s",
                        k->t->kind == WCP_STREAM ? "stream" : "future", path, wcp_strerror(status),
@@ -436,6 +446,14 @@ void streams_result(struct streams *s, const void *value)
 
 /* --- the end --- */
 
+void streams_flush(struct streams *s, int ms)
+{
+    output_flush(s->out, ms);
+    output_flush(s->err, ms);
+    for (struct destination *d = s->destinations; d; d = d->next)
+        output_flush(d->to, ms);
+}
+
 bool streams_done(const struct streams *s)
 {
     struct wcp_err err;
@@ -447,7 +465,7 @@ bool streams_done(const struct streams *s)
         if (k->in)
             return false;
     for (const struct destination *d = s->destinations; d; d = d->next)
-        if (d->to && output_waits(d->to))
+        if (output_waits(d->to))
             return false;
     if (s->error_answer || !session_running(s->session))
         return true;
@@ -471,7 +489,7 @@ int streams_failure(const struct streams *s, struct wcp_err *err)
     if (!rc)
         rc = output_error(s->err, err);
     for (const struct destination *d = s->destinations; d && !rc; d = d->next)
-        rc = d->to ? output_error(d->to, err) : 0;
+        rc = output_error(d->to, err);
     return rc;
 }
 
@@ -487,7 +505,7 @@ void streams_stop(struct streams *s)
     for (struct unsent *u = s->unsent; u; u = u->next)
         wcp_out_free(u->out);
     for (struct destination *d = s->destinations; d; d = d->next)
-        if (d->to)
+        if (d->fd)
             output_stop(d->to);
     output_stop(s->out);
     output_stop(s->err);
@@ -495,12 +513,11 @@ void streams_stop(struct streams *s)
 
 void streams_free(struct streams *s)
 {
-    if (!s)
-        return;
     for (struct feed *f = s->feeds; f; f = f->next)
         source_free(f->source);
     for (struct destination *d = s->destinations; d; d = d->next)
-        output_free(d->to);
+        if (d->fd)
+            output_free(d->to);
     output_free(s->out);
     output_free(s->err);
     wcp_arena_free(&s->arena);

@@ -292,7 +292,7 @@ int values_read(struct values *v, const char *what, const struct wcp_type *t, co
     if ((is_stdin || *text == '@') && !is_bytes(t)) {
         int rc = values_file(v, is_stdin ? "-" : text + 1, &content, err);
         if (rc)
-            return rc;
+            return err->code = WCP_EINVAL; /* as for any other operand that is wrong */
     }
     struct wcp_str whole = {(const char *)content.ptr, content.len};
     int rc = wave_parse(&r, t, whole, out, &e);

@@ -95,7 +95,7 @@ const struct command commands[] = {
          "      0 1000 >object",
      .status = "  0    it answered\n"
                "  1    it answered with its own error: a result, or a future in it, is err\n"
-               "  2    wrong usage: no such function, a wrong value\n"
+               "  2    wrong usage: no such function, a wrong value, no such file\n"
                "  3    no answer, or not all of it: nobody serves it, a time-out, a lost\n"
                "       connection, a file that cannot be read or written\n"
                "  130  interrupted (143: terminated)",
@@ -116,7 +116,7 @@ const struct command commands[] = {
      .examples = "  wcp encode 'tuple<u32, string>' '(300, \"a\")'\n"
                  "  wcp encode --wit wit/ key-response @value.wave --raw >value.bin",
      .status = "  0  done\n"
-               "  1  a file cannot be read or written\n"
+               "  1  the standard output cannot be written\n"
                "  2  wrong usage: TYPE is none, or VALUE is none of it",
      .allowed = O(WIT) | O(RAW) | O(CODEC),
      .run = cmd_encode},

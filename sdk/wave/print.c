@@ -67,7 +67,7 @@ static void put_char(struct wcp_buf *out, const uint8_t *p, size_t n)
         wcp_buf_fmt(out, "\\x%02x", *p);
     } else if (k) {
         wcp_buf_fmt(out, "\\%c", escaped[k - plain]);
-    } else if (wit_is_forbidden(p, n)) {
+    } else if (wit_is_invisible(p, n)) {
         uint32_t c = 0;
         struct wcp_bytes in = {p, n};
         (void)wcp_decode(&wcp_char, &in, &c, NULL, NULL); /* it is one */

@@ -133,6 +133,9 @@ static void composite(struct wit *w, struct wit_type *t)
 {
     struct wcp_type *out = wcp_alloc(&w->arena, 1, sizeof *out);
     struct layout l = {.align = 1};
+    const char *why = wit_no_encoding(t);
+    if (why)
+        wit_fail(w, t->pos, "%s", why);
     out->async = t->async;
     out->count = (uint16_t)t->count; /* at most WIT_MAX_COUNT */
     switch (t->kind) {
@@ -145,8 +148,6 @@ static void composite(struct wit *w, struct wit_type *t)
         out->elem = elem(w, t, LAYOUT(void *), &l);
         break;
     case WIT_STREAM:
-        if (!t->elem)
-            wit_fail(w, t->pos, "a stream without a type has no encoding in wRPC");
         out->kind = WCP_STREAM;
         out->elem = elem(w, t, LAYOUT(union wcp_async), &l);
         break;

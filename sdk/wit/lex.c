@@ -1,5 +1,6 @@
 /* lex.c: WIT text to tokens. */
 #include "wit/lex.h"
+#include "wit/version.h"
 #include "base/str.h"
 #include <ctype.h>
 #include <string.h>
@@ -17,6 +18,18 @@ bool wit_is_keyword(struct wcp_str word)
     return false;
 }
 
+/* What is invisible, but for the two marks that only hint at a direction; and what Unicode advises
+ * against. */
+static bool is_forbidden(const uint8_t *p, size_t n)
+{
+    static const char *const advised_against[] = {"\u0149", "\u0673", "\u0f77", "\u0f79",
+                                                  "\u17a3", "\u17a4", "\u17b4", "\u17b5"};
+    for (size_t k = 0; k < sizeof advised_against / sizeof *advised_against; k++)
+        if (n == strlen(advised_against[k]) && memcmp(p, advised_against[k], n) == 0)
+            return true;
+    return wit_is_invisible(p, n) && memcmp(p, "\u200e", n) != 0 && memcmp(p, "\u200f", n) != 0;
+}
+
 void wit_lex_start(struct wit_lexer *x, struct wit *w, const struct wit_file *file)
 {
     *x = (struct wit_lexer){.w = w, .file = file};
@@ -26,8 +39,10 @@ void wit_lex_start(struct wit_lexer *x, struct wit *w, const struct wit_file *fi
         n = utf8_next(p + i, file->text.len - i);
         if (!n)
             wit_fail(w, pos, "byte 0x%02x is not UTF-8", p[i]);
-        if (wit_is_forbidden(p + i, n))
-            wit_fail(w, pos, "a control character does not belong in WIT text");
+        if (is_forbidden(p + i, n))
+            wit_fail(w, pos,
+                     "a character that is invisible, turns text around or is deprecated does not "
+                     "belong in WIT text");
     }
     if (file->text.len >= 3 && !memcmp(p, "\xef\xbb\xbf", 3))
         x->at = 3; /* a byte order mark */
@@ -102,11 +117,85 @@ static bool is_word(char c)
     return isalnum((unsigned char)c) || c == '-' || c == '_';
 }
 
+static bool is_space(const struct wit_lexer *x)
+{
+    char c = peek(x, 0);
+    return c == ' ' || c == '\t' || c == '\n' || (c == '\r' && peek(x, 1) == '\n');
+}
+
+static uint32_t hex(char c)
+{
+    return (uint32_t)(isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10);
+}
+
+static void put_utf8(struct wcp_buf *out, uint32_t c)
+{
+    uint8_t b[4] = {(uint8_t)(0xf0 | c >> 18), (uint8_t)(0x80 | (c >> 12 & 0x3f)),
+                    (uint8_t)(0x80 | (c >> 6 & 0x3f)), (uint8_t)(0x80 | (c & 0x3f))};
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    if (n == 1)
+        b[3] = (uint8_t)c;
+    else if (n < 4)
+        b[4 - n] = (uint8_t)((n == 2 ? 0xc0 : 0xe0) | c >> 6 * (n - 1));
+    wcp_buf_put(out, b + 4 - n, n);
+}
+
+/* What is behind a backslash: n t r " ' \ two hex digits of a byte, or u{hex digits}. */
+static void escape(struct wit_lexer *x, struct wcp_buf *out)
+{
+    static const char plain[] = "nn\"\"tt''rr\\\\", meant[] = "\n\n\"\"\t\t''\r\r\\\\";
+    struct wit_pos pos = {x->file, x->at - 1};
+    char c = peek(x, 0);
+    const char *p = c ? strchr(plain, c) : NULL;
+    if (p) {
+        x->at++;
+        wcp_buf_put(out, &meant[p - plain], 1);
+        return;
+    }
+    if (isxdigit((unsigned char)c) && isxdigit((unsigned char)peek(x, 1))) {
+        uint8_t byte = (uint8_t)(hex(c) << 4 | hex(peek(x, 1)));
+        x->at += 2;
+        wcp_buf_put(out, &byte, 1);
+        return;
+    }
+    uint32_t value = 0;
+    size_t n = 2;
+    if (c == 'u' && peek(x, 1) == '{')
+        for (; value < 0x110000 && isxdigit((unsigned char)peek(x, n)); n++)
+            value = value << 4 | hex(peek(x, n));
+    if (n == 2 || peek(x, n) != '}' || value >= 0x110000 || value >> 11 == 0x1b)
+        wit_fail(x->w, pos, "this is none of the escapes \\n \\t \\r \\\" \\' \\\\ \\41 \\u{41}");
+    x->at += n + 1;
+    put_utf8(out, value);
+}
+
+/* "text" */
+static void quoted(struct wit_lexer *x)
+{
+    struct wcp_buf *out = &x->w->scratch;
+    out->len = 0;
+    for (x->at++; peek(x, 0) != '"';) {
+        if (!peek(x, 0) || peek(x, 0) == '\n')
+            wit_fail(x->w, x->pos, "this text is not closed by \"");
+        if (peek(x, 0) == '\\') {
+            x->at++;
+            escape(x, out);
+        } else {
+            wcp_buf_put(out, x->file->text.ptr + x->at++, 1);
+        }
+    }
+    x->at++;
+    if (utf8_span(out->ptr, out->len) != out->len)
+        wit_fail(x->w, x->pos, "the bytes of this text are not UTF-8");
+    x->kind = WIT_TEXT;
+    x->text = wcp_fmt(&x->w->arena, "%.*s", (int)out->len, out->len ? (const char *)out->ptr : "");
+}
+
 void wit_lex_next(struct wit_lexer *x)
 {
     x->w->scratch.len = 0; /* collects the doc comments */
     for (;;) {
-        while (x->at < x->file->text.len && isspace((unsigned char)peek(x, 0)))
+        while (is_space(x))
             x->at++;
         if (peek(x, 0) == '/' && peek(x, 1) == '/')
             line_comment(x);
@@ -131,6 +220,9 @@ void wit_lex_next(struct wit_lexer *x)
     } else if (peek(x, 0) == '-' && peek(x, 1) == '>') {
         x->kind = WIT_ARROW;
         x->at += 2;
+    } else if (peek(x, 0) == '"') {
+        quoted(x);
+        return;
     } else if (is_word(peek(x, 0))) {
         x->kind = WIT_WORD;
         while (is_word(peek(x, 0)) && !(peek(x, 0) == '-' && peek(x, 1) == '>'))
@@ -144,22 +236,20 @@ void wit_lex_next(struct wit_lexer *x)
 
 struct wcp_str wit_lex_version(struct wit_lexer *x)
 {
-    while (isspace((unsigned char)peek(x, 0)))
+    while (is_space(x))
         x->at++;
     struct wit_pos pos = {x->file, x->at};
-    size_t start = x->at, dots = 0;
-    bool core = true; /* before - and + */
-    for (char c; (c = peek(x, 0)); x->at++) {
-        if (c == '-' || c == '+')
-            core = false;
-        else if (c == '.' && isalnum((unsigned char)peek(x, 1))) /* not the dot of .{ */
-            dots += core;
-        else if (core ? !isdigit((unsigned char)c) : !isalnum((unsigned char)c))
+    size_t start = x->at;
+    for (bool core = true; isalnum((unsigned char)peek(x, 0)) || strchr(".-+", peek(x, 0));
+         x->at++) {
+        char c = peek(x, 0), after = peek(x, 1);
+        if (!c || (core && isalpha((unsigned char)c)) ||
+            (c == '.' && !isalnum((unsigned char)after) && after != '-')) /* the dot of .{ */
             break;
+        core &= c != '-' && c != '+';
     }
     struct wcp_str v = {x->file->text.ptr + start, x->at - start};
-    if (dots != 2 || !isdigit((unsigned char)*v.ptr) ||
-        !isalnum((unsigned char)v.ptr[v.len - 1])) /* with two dots, it is not empty */
+    if (!version_is_valid(v))
         wit_fail(x->w, pos, "expected a version like 0.2.0 or 0.2.0-draft");
     wit_lex_next(x);
     return v;

@@ -8,6 +8,7 @@ enum wit_token_kind {
     WIT_END,
     WIT_WORD,  /* letters, digits, '-' and '_'; also "_" alone */
     WIT_ARROW, /* -> */
+    WIT_TEXT,  /* "quoted": text is what it means */
     WIT_PUNCT, /* one character: text.ptr[0] */
 };
 
@@ -27,8 +28,8 @@ struct wit_lexer {
  * token. */
 void wit_lex_start(struct wit_lexer *x, struct wit *w, const struct wit_file *file);
 void wit_lex_next(struct wit_lexer *x);
-/* The version that follows the current token, which is '@' or '=': 0.2.0-draft. The current token
- * is then what follows the version. */
+/* The semantic version that follows the current token, which is '@' or '=': 0.2.0-draft. The
+ * current token is then what follows the version. */
 struct wcp_str wit_lex_version(struct wit_lexer *x);
 
 /* For messages: 'text', or the end of the file. */

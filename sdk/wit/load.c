@@ -14,13 +14,26 @@ static const struct wit_pos nowhere;
 struct entry {
     struct entry *next;
     const char *name, *path;
-    bool is_dir;
+    bool is_dir, is_binary;
 };
 
 static bool ends_with_wit(const char *name)
 {
     size_t n = strlen(name);
     return n > 4 && strcmp(name + n - 4, ".wit") == 0;
+}
+
+static bool is_binary(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && (strcmp(dot, ".wasm") == 0 || strcmp(dot, ".wat") == 0);
+}
+
+/* True also of what cannot be looked at: listing it then says why. */
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) != 0 || S_ISDIR(st.st_mode);
 }
 
 /* The .wit files and the folders in dir, in the order of their names, without hidden ones. */
@@ -41,7 +54,8 @@ static struct entry *list_dir(struct wit *w, const char *dir, bool must_exist)
         e->path = wcp_fmt(&w->arena, "%s/%s", dir, e->name).ptr;
         free(found[k]);
         e->is_dir = stat(e->path, &st) == 0 && S_ISDIR(st.st_mode);
-        if (e->name[0] != '.' && (e->is_dir || ends_with_wit(e->name))) {
+        e->is_binary = !e->is_dir && is_binary(e->name);
+        if (e->name[0] != '.' && (e->is_dir || e->is_binary || ends_with_wit(e->name))) {
             *end = e;
             end = &e->next;
         }
@@ -76,7 +90,7 @@ static void load_files(struct wit *w, const struct entry *files, const char *whe
     struct wit_package *p = wit_package_begin(w);
     size_t count = 0;
     for (const struct entry *e = files; e; e = e->next)
-        if (!e->is_dir) {
+        if (!e->is_dir && !e->is_binary) {
             wit_parse(w, p, e->path, read_file(w, e->path));
             count++;
         }
@@ -90,6 +104,11 @@ static void load_deps(struct wit *w, const char *deps)
 {
     for (struct entry *e = list_dir(w, deps, false); e; e = e->next) {
         struct entry alone = {.name = e->name, .path = e->path};
+        if (e->is_binary)
+            wit_fail(w, nowhere,
+                     "%s: packages in binary form are not read: make text of it (wasm-tools "
+                     "component wit)",
+                     e->path);
         load_files(w, e->is_dir ? list_dir(w, e->path, true) : &alone, e->path);
     }
 }
@@ -107,7 +126,7 @@ static struct wit_package folder_id(struct wit *w, const struct entry *files)
 {
     struct wit_package id = {0};
     for (const struct entry *e = files; e; e = e->next)
-        if (!e->is_dir && wit_peek_package(w, e->path, read_file(w, e->path), &id))
+        if (!e->is_dir && !e->is_binary && wit_peek_package(w, e->path, read_file(w, e->path), &id))
             break;
     return id;
 }
@@ -148,27 +167,26 @@ void wit_load(struct wit *w, const char *dir, const char *const *includes, size_
     while (n > 1 && dir[n - 1] == '/')
         n--;
     dir = wcp_fmt(&w->arena, "%.*s", (int)n, dir).ptr;
-    load_files(w, list_dir(w, dir, true), dir);
-    load_deps(w, wcp_fmt(&w->arena, "%s/deps", dir).ptr);
+    if (is_folder(dir)) {
+        load_files(w, list_dir(w, dir, true), dir);
+        load_deps(w, wcp_fmt(&w->arena, "%s/deps", dir).ptr);
+    } else {
+        load_files(w, &(struct entry){.name = dir, .path = dir}, dir);
+    }
     load_referred(w, includes, count);
     wit_resolve(w);
 }
 
 void wit_load_any(struct wit *w, const char *path, const char *const *includes, size_t count)
 {
-    struct stat st;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        const struct entry *all = list_dir(w, path, true), *e = all;
-        while (e && e->is_dir)
-            e = e->next;
-        if (e || !all) {
-            wit_load(w, path, includes, count);
-            return;
-        }
-        load_deps(w, path);
-    } else {
-        load_files(w, &(struct entry){.name = path, .path = path}, path);
+    const struct entry *all = is_folder(path) ? list_dir(w, path, true) : NULL, *e = all;
+    while (e && e->is_dir)
+        e = e->next;
+    if (e || !all) {
+        wit_load(w, path, includes, count);
+        return;
     }
+    load_deps(w, path);
     load_referred(w, includes, count);
     wit_resolve(w);
 }

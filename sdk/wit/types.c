@@ -42,7 +42,7 @@ void wit_free(struct wit *w)
     *w = (struct wit){0};
 }
 
-bool wit_is_forbidden(const uint8_t *p, size_t n)
+bool wit_is_invisible(const uint8_t *p, size_t n)
 {
     if (n == 1)
         return (p[0] < ' ' && p[0] != '\n' && p[0] != '\t' && p[0] != '\r') || p[0] == 0x7f;
@@ -58,10 +58,7 @@ static struct wcp_str scoped(struct wit *w, const void *scope, struct wcp_str na
 {
     w->scratch.len = 0;
     wcp_buf_fmt(&w->scratch, "%p ", scope);
-    for (size_t k = 0; k < name.len; k++) {
-        char c = (char)tolower((unsigned char)name.ptr[k]);
-        wcp_buf_put(&w->scratch, &c, 1);
-    }
+    wcp_buf_put(&w->scratch, name.ptr, name.len);
     return (struct wcp_str){(const char *)w->scratch.ptr, w->scratch.len};
 }
 
@@ -79,6 +76,43 @@ void *wit_name_get(struct wit *w, const void *scope, struct wcp_str name)
     return wcp_map_get(w->scopes, scoped(w, scope, name));
 }
 
+static bool starts_with(struct wcp_str s, struct wcp_str start)
+{
+    return s.len >= start.len && memcmp(s.ptr, start.ptr, start.len) == 0;
+}
+
+/* As the component model compares them: [constructor] and [set] are names apart, other kinds are
+ * not, and r.r is r. */
+const char *wit_name_claim(struct wit *w, const void *scope, struct wcp_str name)
+{
+    struct wcp_str rest = name;
+    bool is_new = starts_with(name, WCP_STR("[constructor]")), is_set = false;
+    while (rest.len && *rest.ptr == '[') {
+        size_t n = (size_t)((const char *)memchr(rest.ptr, ']', rest.len) - rest.ptr) + 1;
+        is_set |= starts_with(rest, WCP_STR("[set]"));
+        rest = (struct wcp_str){rest.ptr + n, rest.len - n};
+    }
+    char *plain = wcp_alloc(&w->arena, rest.len + 1, 1), *end = plain;
+    for (size_t k = 0; k < rest.len; k++)
+        if (rest.ptr[k] != '-')
+            *end++ = (char)tolower((unsigned char)rest.ptr[k]);
+    const char *dot = strchr(plain, '.');
+    struct wcp_str key;
+    size_t n = dot ? (size_t)(dot - plain) : 0;
+    if (dot && strlen(dot + 1) == n && memcmp(plain, dot + 1, n) == 0)
+        key = (struct wcp_str){plain, n};
+    else
+        key = wcp_fmt(&w->arena, "%s%s", is_new ? "[constructor]" : is_set ? "[set]" : "", plain);
+    key = wcp_fmt(&w->arena, "~%.*s", WCP_ARG(key));
+    const char *before = wit_name_get(w, scope, key);
+    if (before)
+        return before;
+    char *copy = wcp_alloc(&w->arena, name.len + 1, 1);
+    memcpy(copy, name.ptr, name.len);
+    wit_name_add(w, scope, key, copy);
+    return NULL;
+}
+
 /* A line can be a whole minified file: at most this much of it is shown, around the caret. */
 enum { SHOW_BEFORE = 80, SHOW_AFTER = 60 };
 
@@ -94,7 +128,7 @@ static void put_line(struct wcp_buf *out, const char *start, const char *end, bo
     for (size_t n; start < end; start += n) {
         const uint8_t *p = (const uint8_t *)start;
         n = utf8_next(p, (size_t)(end - start));
-        bool plain = n && !wit_is_forbidden(p, n);
+        bool plain = n && !wit_is_invisible(p, n);
         if (*start == '\t')
             wcp_buf_put(out, "\t", 1);
         else if (blank)
@@ -158,6 +192,9 @@ static const char *const kind_names[] = {
     "future",
     "own",
     "borrow",
+    "map",
+    "list",
+    "error-context",
 };
 
 void wit_print_type(const struct wit_type *t, struct wcp_buf *out)
@@ -185,6 +222,8 @@ void wit_print_type(const struct wit_type *t, struct wcp_buf *out)
             wcp_buf_put(out, ", ", 2);
             wit_print_type(t->err, out);
         }
+        if (t->kind == WIT_ARRAY)
+            wcp_buf_fmt(out, ", %zu", t->count);
     }
     wcp_buf_put(out, ">", 1);
 }
@@ -195,7 +234,9 @@ void wit_print_func(const struct wit_func *f, struct wcp_buf *out)
     if (f->kind == WIT_CONSTRUCTOR) {
         wcp_buf_fmt(out, "%.*s: constructor(", WCP_ARG(f->wire));
     } else {
-        wcp_buf_fmt(out, "%.*s: %sfunc(", WCP_ARG(f->wire), f->kind == WIT_STATIC ? "static " : "");
+        static const char *const words[] = {"func", "get", "set"};
+        wcp_buf_fmt(out, "%.*s: %s%s%s(", WCP_ARG(f->wire), f->kind == WIT_STATIC ? "static " : "",
+                    f->async ? "async " : "", words[f->accessor]);
         if (f->kind == WIT_METHOD)
             i = i->next;
     }
@@ -205,10 +246,16 @@ void wit_print_func(const struct wit_func *f, struct wcp_buf *out)
         wcp_buf_fmt(out, "%s", i->next ? ", " : "");
     }
     wcp_buf_put(out, ")", 1);
-    if (f->result && f->kind != WIT_CONSTRUCTOR) {
+    if (f->result && !(f->kind == WIT_CONSTRUCTOR && f->result->kind == WIT_NAME)) {
         wcp_buf_put(out, " -> ", 4);
         wit_print_type(f->result, out);
     }
+}
+
+struct wcp_str wit_package_id(struct wit *w, const struct wit_package *p)
+{
+    return wcp_fmt(&w->arena, "%.*s:%.*s%s%.*s", WCP_ARG(p->ns), WCP_ARG(p->name),
+                   p->version.len ? "@" : "", WCP_ARG(p->version));
 }
 
 struct wcp_str wit_interface_id(struct wit *w, const struct wit_interface *i)
@@ -218,6 +265,39 @@ struct wcp_str wit_interface_id(struct wit *w, const struct wit_interface *i)
         return wcp_fmt(&w->arena, "%.*s", WCP_ARG(i->name));
     return wcp_fmt(&w->arena, "%.*s:%.*s/%.*s%s%.*s", WCP_ARG(p->ns), WCP_ARG(p->name),
                    WCP_ARG(i->name), p->version.len ? "@" : "", WCP_ARG(p->version));
+}
+
+void wit_func_ids(struct wit *w, struct wit_func *f)
+{
+    static const char *const kinds[] = {"", "[constructor]", "[method]", "[static]"};
+    static const char *const accessors[] = {"", "[get]", "[set]"};
+    if (f->kind == WIT_FREE || f->kind == WIT_CONSTRUCTOR)
+        f->wire = f->name;
+    else
+        f->wire = wcp_fmt(&w->arena, "%.*s.%.*s", WCP_ARG(f->resource->name), WCP_ARG(f->name));
+    f->id =
+        wcp_fmt(&w->arena, "%s%s%.*s", kinds[f->kind], accessors[f->accessor], WCP_ARG(f->wire));
+}
+
+struct wcp_str wit_getter_of(struct wit *w, struct wcp_str setter)
+{
+    size_t n = 0; /* before the s of [set] */
+    while (setter.ptr[n++] != '[' || setter.ptr[n] != 's' || setter.ptr[n + 1] != 'e')
+        ;
+    return wcp_fmt(&w->arena, "%.*sg%.*s", (int)n, setter.ptr, (int)(setter.len - n - 1),
+                   setter.ptr + n + 1);
+}
+
+const char *wit_no_encoding(const struct wit_type *t)
+{
+    switch (t->kind) {
+    case WIT_MAP: return "maps have no encoding in wRPC: use list<tuple<key, value>>";
+    case WIT_ARRAY:
+        return "lists of a fixed length have no encoding in wRPC: use list<> or tuple<>";
+    case WIT_STREAM: return t->elem ? NULL : "a stream without a type has no encoding in wRPC";
+    case WIT_ERROR_CONTEXT: return "type 'error-context' has no encoding in wRPC";
+    default: return NULL;
+    }
 }
 
 bool wit_package_is(const struct wit_package *p, struct wcp_str ns, struct wcp_str name,

@@ -27,7 +27,13 @@ struct emit {
     struct wit *w;
     struct wcp_map *taken;           /* every C name at file scope */
     struct unit *units, **units_end; /* each after what it uses */
+    bool world_id; /* functions directly in a world are called by the world's id */
 };
+
+/* Marks the interfaces that the worlds of the first package import and export, or all of it if it
+ * has no world, and what those need; makes interfaces of functions directly in worlds. Ends by
+ * wit_fail for what wRPC cannot carry. */
+void select_all(struct wit *w);
 
 /* Names everything that the needed interfaces will define. */
 void emit_names(struct emit *e);
@@ -62,6 +68,8 @@ const char *emit_prototype_fail(struct emit *e, struct unit *u);
 const char *emit_prototype_case(struct emit *e, struct unit *u, const struct decl *d,
                                 const struct wit_item *i);
 const char *emit_prototype_call(struct emit *e, struct unit *u, const struct wit_func *f);
+/* The id of the interface, or of the world whose functions it holds. */
+const char *emit_id(struct emit *e, const struct wit_interface *i);
 #define emit_fmt(e, ...) (wcp_fmt(&(e)->w->arena, __VA_ARGS__).ptr)
 
 /* --- output --- */

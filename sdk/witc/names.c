@@ -359,7 +359,7 @@ static void add_unit(struct emit *e, struct wit_interface *i)
 void emit_names(struct emit *e)
 {
     e->units_end = &e->units;
-    for (unsigned depth = 1; depth <= WIT_MAX_DEPTH; depth++) /* what is used comes first */
+    for (unsigned depth = 1; depth <= WIT_MAX_DEPTH + 1; depth++) /* what is used comes first */
         for (const struct wit_package *p = e->w->packages; p; p = p->next)
             for (struct wit_interface *i = p->interfaces; i; i = i->next)
                 if (i->needed && i->depth == depth)
@@ -368,6 +368,11 @@ void emit_names(struct emit *e)
         u->i->c_name = unique_prefix(e, u->i);
     for (struct unit *u = e->units; u; u = u->next)
         name_interface(e, u);
+}
+
+const char *emit_id(struct emit *e, const struct wit_interface *i)
+{
+    return wit_interface_id(e->w, i->types_in ? i->types_in : i).ptr;
 }
 
 /* --- C types --- */

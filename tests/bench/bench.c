@@ -1,8 +1,12 @@
 /* bench.c: a load generator: a component that keeps N calls of wrpc:keyvalue/store.get in flight.
  *
  * It is told what to do by the source config of its link: inflight, seconds, warmup (seconds, both
- * with decimals), key. It stores 64 bytes under key, warms up, prints "start", measures, prints
- * "end" and one line of JSON, and ends. tests/bench/run.py reads that. */
+ * with decimals), key; and socket (unix:PATH or tcp:HOST:PORT): then it calls there, without NATS.
+ * It stores 64 bytes under key, warms up, prints "start", measures, prints "end" and one line of
+ * JSON, and ends. tests/bench/run.py reads that. */
+#include "io/offline.h"
+#include "io/socket.h"
+#include "rpc/rpc.h"
 #include <keyvalue_store.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,11 +14,17 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <uv.h>
 
 enum { VALUE_BYTES = 64 };
 
 struct bench {
     struct wcp_link *link;
+    const char *socket; /* NULL: calls go over the link */
+    struct sockets *sockets;
+    struct offline *offline; /* calls over sockets have an rpc of their own */
+    struct rpc *rpc;
+    uv_timer_t tick;
     struct wcp_str key;
     size_t inflight, running;
     double warmup, seconds;
@@ -89,12 +99,30 @@ static void turn(struct bench *b, uint64_t t)
 
 static void got(void *ctx, const struct keyvalue_store_get_result *r, int status);
 
+static size_t function(const char *name)
+{
+    size_t i = 0;
+    while (strcmp(keyvalue_store_interface.funcs[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static void over_socket(struct bench *b, const char *name, const void *params, void (*done)(void),
+                        void *ctx)
+{
+    struct wcp_conn *c = socket_connect(b->sockets, b->socket, NULL); /* link_up has checked it */
+    rpc_invoke_conn(b->rpc, c, &keyvalue_store_interface, function(name), params, done, ctx);
+}
+
 static void call(struct caller *c)
 {
     struct bench *b = c->b;
     c->sent = now_ns();
     b->running++;
-    keyvalue_store_get(b->link, WCP_STR(""), b->key, got, c);
+    if (b->socket)
+        over_socket(b, "get", &(struct keyvalue_store_get){.key = b->key}, (void (*)(void))got, c);
+    else
+        keyvalue_store_get(b->link, WCP_STR(""), b->key, got, c);
 }
 
 static void got(void *ctx, const struct keyvalue_store_get_result *r, int status)
@@ -144,6 +172,38 @@ static double number(const struct wcp_link *l, const char *key, double fallback)
     return text ? strtod(text, NULL) : fallback;
 }
 
+static void on_tick(uv_timer_t *t)
+{
+    rpc_tick(((struct bench *)t->data)->rpc);
+}
+
+static void on_connected(void *ctx)
+{
+}
+
+static void on_message(void *ctx, int sub, struct wcp_msg *m)
+{
+}
+
+static int open_socket(struct bench *b, struct wcp_err *err)
+{
+    uv_loop_t *loop = wcp_loop(b->link->instance);
+    b->sockets = sockets_new(loop);
+    struct wcp_conn *c = socket_connect(b->sockets, b->socket, err);
+    if (!c)
+        return err->code;
+    c->close(c);
+    b->offline =
+        offline_new(loop, &(struct nats_events){.connected = on_connected, .message = on_message});
+    b->rpc = rpc_new(&(struct rpc_config){.transport = offline_transport(b->offline),
+                                          .lattice = "default",
+                                          .id = "bench",
+                                          .limits = {.call_ms = 2000}});
+    uv_timer_init(loop, &b->tick);
+    b->tick.data = b;
+    return uv_timer_start(&b->tick, on_tick, 100, 100);
+}
+
 static int link_up(struct wcp_link *l, struct wcp_err *err)
 {
     static const uint8_t value[VALUE_BYTES] = {1};
@@ -162,15 +222,37 @@ static int link_up(struct wcp_link *l, struct wcp_err *err)
     for (size_t i = 0; i < n; i++)
         b->callers[i].b = b;
     l->data = b;
-    keyvalue_store_set(l, WCP_STR(""), b->key, (struct wcp_bytes){value, sizeof value}, stored, b);
+    b->socket = wcp_link_config(l, "socket");
+    int rc = b->socket ? open_socket(b, err) : 0;
+    if (rc)
+        return rc;
+    struct wcp_bytes v = {value, sizeof value};
+    if (b->socket)
+        over_socket(b, "set", &(struct keyvalue_store_set){.key = b->key, .value = v},
+                    (void (*)(void))stored, b);
+    else
+        keyvalue_store_set(l, WCP_STR(""), b->key, v, stored, b);
     return 0;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    free(h->data);
 }
 
 static void link_down(struct wcp_link *l)
 {
     struct bench *b = l->data;
     free(b->us10);
-    free(b);
+    b->us10 = NULL;
+    if (!b->rpc) {
+        free(b);
+        return;
+    }
+    rpc_free(b->rpc);
+    offline_close(b->offline);
+    sockets_close(b->sockets);
+    uv_close((uv_handle_t *)&b->tick, on_closed);
 }
 
 int main(int argc, char **argv)

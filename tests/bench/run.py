@@ -7,10 +7,14 @@ the SDK): 1, 16 and 64 calls of wrpc:keyvalue/store.get in flight, one key, 64 b
 Environment:
     BIN            folder with our executables (default build/bin)
     PROVIDER       executable to measure (default BIN/keyvalue-redis)
-    PEER           another provider executable: both run in turn, several rounds, and ratios are printed
+    PEER           another provider executable, to compare with: both run in turn. Default: BIN/floor, which does
+                   nothing but answer (floor.c)
     PEER_ARGS      its arguments, {nats} is the server's URL (none: HostData on stdin, as ours)
-    BENCH_ROUNDS   rounds with a PEER (default 3), else 1
+    BENCH_ROUNDS   default 3
     BENCH_SECONDS  measured per setting (default 4)
+
+Then our provider alone, listening on a Unix socket besides: the same calls over NATS and over the
+socket, in turn, in one process of it.
 
 All figures are medians over the rounds. CPU is the provider's alone, all its threads. Memory is what
 smaps_rollup says: idle half a second after the first answer, load at the end of each measurement
@@ -100,9 +104,9 @@ class Bench:
             time.sleep(0.0003)
         return p, (time.monotonic() - began) * 1000
 
-    def load(self, p, in_flight):
+    def load(self, p, in_flight, **source_config):
         """The line of bench, with what the provider took for it."""
-        link = self.link(inflight=str(in_flight), seconds=str(SECONDS), warmup=str(WARMUP), key=KEY)
+        link = self.link(inflight=str(in_flight), seconds=str(SECONDS), warmup=str(WARMUP), key=KEY, **source_config)
         b = start([BIN / "bench"], self.lattice.host_data("bench", [link], log_level="error"), self.log,
                   stdout=subprocess.PIPE)
         figures = None
@@ -123,6 +127,22 @@ class Bench:
             raise Failure(f"bench has counted no call with {in_flight} in flight")
         figures.update(cpu_us=cpu / 1000 / figures["calls"], anonymous_kib=anonymous, pss_kib=pss)
         return figures
+
+    def socket_rounds(self, argv, count):
+        """Rounds over NATS and over a Unix socket of one provider."""
+        path, config = lattice.temporary_path("provider.sock"), lattice.temporary_path("provider.json")
+        with open(config, "wb") as f:
+            f.write(self.lattice.host_data(ID, [self.link()], log_level="error",
+                                           config={"URL": f"redis://127.0.0.1:{self.redis.port}"}))
+        p = start([*argv, "--host-data", config, "--listen", "unix:" + path], log=self.log, env={})
+        lattice.wait_for("an answer over NATS", self.is_served)
+        lattice.wait_for("the socket", lambda: os.path.exists(path))
+        nats, unix = [], []
+        for _ in range(count):
+            nats.append({n: self.load(p, n) for n in IN_FLIGHT})
+            unix.append({n: self.load(p, n, socket="unix:" + path) for n in IN_FLIGHT})
+        end_process(p, 3)
+        return nats, unix
 
     def round(self, argv):
         figures = {"ready_ms": []}
@@ -150,6 +170,12 @@ def middle(rounds, *path):
 
 
 def table(name, rounds):
+    loads(name, rounds)
+    print(f"  idle: {middle(rounds, 'idle_anonymous_kib'):.0f} KiB anonymous, {middle(rounds, 'idle_pss_kib'):.0f} KiB PSS; "
+          f"ready in {middle(rounds, 'ready_ms'):.1f} ms", flush=True)
+
+
+def loads(name, rounds):
     print(f"\n{name}")
     print(f"  {'in flight':>9} {'calls/s':>9} {'p50 µs':>9} {'p99 µs':>9} {'CPU µs/call':>12} "
           f"{'anon KiB':>9} {'PSS KiB':>9} {'calls':>9} {'failed':>7}")
@@ -157,9 +183,7 @@ def table(name, rounds):
         m = lambda key: middle(rounds, n, key)
         print(f"  {n:>9} {m('calls_per_s'):>9.0f} {m('p50_us'):>9.1f} {m('p99_us'):>9.1f} {m('cpu_us'):>12.2f} "
               f"{m('anonymous_kib'):>9.0f} {m('pss_kib'):>9.0f} {sum(r[n]['calls'] for r in rounds):>9} "
-              f"{sum(r[n]['failed'] + r[n]['warmup_failed'] for r in rounds):>7}")
-    print(f"  idle: {middle(rounds, 'idle_anonymous_kib'):.0f} KiB anonymous, {middle(rounds, 'idle_pss_kib'):.0f} KiB PSS; "
-          f"ready in {middle(rounds, 'ready_ms'):.1f} ms", flush=True)
+              f"{sum(r[n]['failed'] + r[n]['warmup_failed'] for r in rounds):>7}", flush=True)
 
 
 def ratios(ours, peers):
@@ -177,21 +201,20 @@ def ratios(ours, peers):
 
 def main():
     ours = [os.path.abspath(os.environ.get("PROVIDER") or os.path.join(BIN, "keyvalue-redis"))]
-    peer = os.environ.get("PEER")
+    peer = os.environ.get("PEER") or os.path.join(BIN, "floor")
+    peer_args = os.environ.get("PEER_ARGS", "") if os.environ.get("PEER") else "{nats}"
+    count = int(os.environ.get("BENCH_ROUNDS", "3"))
     bench = Bench()
     measured, peers = [], []
     try:
-        if peer:
-            nats_url = f"nats://127.0.0.1:{bench.nats.port}"
-            words = shlex.split(os.environ.get("PEER_ARGS", "").replace("{nats}", nats_url))
-            for i in range(int(os.environ.get("BENCH_ROUNDS", "3"))):
-                # Who goes first changes, so that neither gets the warmer machine each time.
-                turns = [(measured, ours), (peers, [os.path.abspath(peer), *words])]
-                for rounds, argv in turns if i % 2 == 0 else turns[::-1]:
-                    rounds.append(bench.round(argv))
-                    print(f"round {i + 1}: {os.path.basename(argv[0])} done", flush=True)
-        else:
-            measured.append(bench.round(ours))
+        words = shlex.split(peer_args.replace("{nats}", f"nats://127.0.0.1:{bench.nats.port}"))
+        for i in range(count):
+            # Who goes first changes, so that neither gets the warmer machine each time.
+            turns = [(measured, ours), (peers, [os.path.abspath(peer), *words])]
+            for rounds, argv in turns if i % 2 == 0 else turns[::-1]:
+                rounds.append(bench.round(argv))
+                print(f"round {i + 1}: {os.path.basename(argv[0])} done", flush=True)
+        nats, unix = bench.socket_rounds(ours, count)
     except (Failure, OSError) as e:
         with open(bench.log, errors="replace") as f:
             print(*f.read().splitlines()[-15:], sep="\n", file=sys.stderr)
@@ -200,9 +223,15 @@ def main():
     except KeyboardInterrupt:
         return 130
     table(f"{os.path.basename(ours[0])}: wrpc:keyvalue/store.get, {len(measured)} round(s) of {SECONDS:g} s", measured)
-    if peer:
-        table(f"{os.path.basename(peer)} (peer)", peers)
-        ratios(measured, peers)
+    table(f"{os.path.basename(peer)} (peer)", peers)
+    ratios(measured, peers)
+    loads("one process, over NATS", nats)
+    loads("the same process, over a Unix socket (a connection per call)", unix)
+    print("  p50, NATS / socket: " + ", ".join(
+        f"{middle(nats, n, 'p50_us') / middle(unix, n, 'p50_us'):.2f} at {n} in flight" for n in IN_FLIGHT))
+    calls = [sum(r[n]["calls"] for n in IN_FLIGHT for r in rounds) for rounds in (nats[:1], nats + unix)]
+    print(f"  its anonymous memory: {nats[0][IN_FLIGHT[-1]]['anonymous_kib']} KiB after {calls[0]} calls, "
+          f"{unix[-1][IN_FLIGHT[-1]]['anonymous_kib']} KiB after {calls[1]}")
     return 0
 
 

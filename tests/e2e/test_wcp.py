@@ -194,13 +194,9 @@ def run_tests(port):
     l.close()
 
     # a host
-    bucket = {"name": "KV_LATTICEDATA_default", "subjects": ["$KV.LATTICEDATA_default.>"], "max_msgs_per_subject": 1,
-              "storage": "memory", "retention": "limits", "discard": "new", "num_replicas": 1, "allow_direct": True,
-              "allow_rollup_hdrs": True, "deny_delete": True, "max_msgs": -1, "max_bytes": -1, "max_consumers": -1}
-    n = lattice.Nats(port)
-    answer = json.loads(n.request("$JS.API.STREAM.CREATE.KV_LATTICEDATA_default", json.dumps(bucket).encode()).data)
-    n.close()
-    check("the bucket is made", "error" not in answer, answer)
+    l = lattice.Lattice(port)
+    l.make_bucket("LATTICEDATA_default")
+    l.nats.close()
 
     l = others(health={"old": "ok", "new": "ok"}, host=True)
     l.config["shared"] = {"BOTH": "1", "URL": "x"}

@@ -4,34 +4,11 @@
  * must end once and leave nothing behind. */
 #include "base/log.h"
 #include "fake_transport.h"
+#include "must.h"
 #include "rpc/exchange.h"
 #include "vec_api.h"
 #include "vec_echo.h"
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* fake_transport's checks end in this; the test runner is not linked. */
-_Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-void test_fail(const char *file, int line, const char *fmt, ...)
-{
-    va_list ap;
-    fprintf(stderr, "%s:%d: ", file, line);
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    abort();
-}
-
-#define MUST(cond)                                                                                 \
-    do {                                                                                           \
-        if (!(cond))                                                                               \
-            test_fail(__FILE__, __LINE__, "not true: %s", #cond);                                  \
-    } while (0)
 
 #define MANY 32
 
@@ -64,17 +41,61 @@ static struct wcp_bytes some(size_t most)
 
 /* --- streams of both directions --- */
 
+#define ASYNC(name, kind, of) static const struct wcp_type name = {kind, true, 0, 8, NULL, of}
+ASYNC(stream_u8, WCP_STREAM, &wcp_u8);
+ASYNC(stream_text, WCP_STREAM, &wcp_string);
+ASYNC(stream_stream, WCP_STREAM, &stream_u8);
+ASYNC(future_text, WCP_FUTURE, &wcp_string);
+ASYNC(option_future, WCP_OPTION, &future_text);
+ASYNC(future_future, WCP_FUTURE, &option_future);
+ASYNC(stream_future, WCP_STREAM, &future_text);
+static const struct wcp_type list_stream = {WCP_LIST, true, 0, 16, NULL, &stream_future};
+struct deep {
+    union wcp_async streams, future;
+    struct {
+        const union wcp_async *ptr;
+        size_t len;
+    } list;
+};
+static const struct wcp_field deep_fields[] = {
+    {"streams", &stream_stream, 0}, {"future", &future_future, 8}, {"list", &list_stream, 16}};
+static const struct wcp_type deep = {WCP_RECORD, true, 3, sizeof(struct deep), deep_fields, NULL};
+
 static struct reader {
     struct wcp_in *in;
+    const struct wcp_type *type;
     bool pauses, cancels;
 } readers[MANY];
 static struct wcp_out *writers[MANY];
-static size_t writer_kinds[MANY]; /* 0 bytes, 1 numbers, 2 texts, 3 a future text; 8: written */
+/* 0 bytes, 1 numbers, 2 texts, 3 a future text, 4 streams of bytes, 5 future texts, 6 a future of
+ * such or none; 8: a written future */
+static size_t writer_kinds[MANY];
+
+static void read_it(struct wcp_in *in, const struct wcp_type *t);
+
+static void on_async(struct encoder *e, const struct wcp_type *t, struct wcp_out *in)
+{
+    read_it((struct wcp_in *)(void *)in, t); /* the value was received */
+}
+
+/* The streams and futures in a received value. */
+static void read_all(const struct wcp_type *t, const void *value)
+{
+    struct wcp_buf unused = {0};
+    struct encoder e = {.buf = &unused, .on_async = on_async};
+    codec_encode(&e, t, value);
+    wcp_buf_free(&unused);
+}
 
 static void on_data(void *ctx, const void *items, size_t n)
 {
     struct reader *r = ctx;
+    const struct wcp_type *elem = r->type->elem;
     MUST(n > 0 && r->in);
+    for (size_t i = 0; i < n && elem->async; i++)
+        read_all(elem, (const char *)items + i * elem->size);
+    if (!r->in)
+        return; /* what was started in there has ended it */
     if (r->cancels) {
         wcp_in_cancel(r->in);
         r->in = NULL;
@@ -90,13 +111,13 @@ static void on_end(void *ctx, int status)
     r->in = NULL;
 }
 
-static void read_it(struct wcp_in *in)
+static void read_it(struct wcp_in *in, const struct wcp_type *t)
 {
     static const struct wcp_in_handler handler = {on_data, on_end};
     uint8_t how = byte();
     for (size_t i = 0; i < MANY && how % 8; i++)
         if (!readers[i].in) {
-            readers[i] = (struct reader){in, how & 16, how & 32};
+            readers[i] = (struct reader){in, t, how & 16, how & 32};
             if (how & 64)
                 wcp_in_pause(in);
             wcp_in_start(in, &handler, &readers[i]);
@@ -107,6 +128,8 @@ static void read_it(struct wcp_in *in)
 static void on_drained(void *ctx)
 {
 }
+
+static union wcp_async write_it(size_t kind);
 
 static void write_some(size_t i)
 {
@@ -123,7 +146,16 @@ static void write_some(size_t i)
         more = wcp_out_write(writers[i], words, byte() % 4u);
     else if (kind == 3)
         more = wcp_out_write(writers[i], words, 1);
-    if (kind == 3)
+    else if (kind == 4 || kind == 5) {
+        union wcp_async two[2] = {write_it(kind == 4 ? 0 : 3), write_it(kind == 4 ? 0 : 3)};
+        more = wcp_out_write(writers[i], two, 2);
+    } else if (kind == 6) {
+        union wcp_async one, *some = byte() % 4 ? &one : NULL;
+        if (some)
+            one = write_it(3);
+        more = wcp_out_write(writers[i], &some, 1);
+    }
+    if (kind == 3 || kind == 6)
         writer_kinds[i] = 8;
     if (!more)
         wcp_out_on_drained(writers[i], on_drained, NULL);
@@ -141,7 +173,8 @@ static void end_writer(size_t i, bool abort_)
 
 static union wcp_async write_it(size_t kind)
 {
-    static const struct wcp_type *const types[] = {&wcp_u8, &wcp_u32, &wcp_string, &wcp_string};
+    static const struct wcp_type *const types[] = {
+        &wcp_u8, &wcp_u32, &wcp_string, &wcp_string, &stream_u8, &future_text, &option_future};
     uint8_t how = byte();
     for (size_t i = 0; i < MANY; i++)
         if (!writers[i]) {
@@ -158,9 +191,23 @@ static union wcp_async write_it(size_t kind)
     return (union wcp_async){.out = o};
 }
 
+static void write_deep(void (*fn)(void *ctx, const struct deep *v), void *ctx)
+{
+    union wcp_async two[2];
+    struct deep v = {.streams = write_it(4), .future = write_it(6), .list = {two, byte() % 3}};
+    for (size_t i = 0; i < v.list.len; i++)
+        two[i] = write_it(5);
+    fn(ctx, &v);
+}
+
 /* --- handlers: now, or when an event says so --- */
 
 static struct wcp_call *waiting[MANY];
+
+static void answer_deep(void *c, const struct deep *v)
+{
+    wcp_reply(c, v);
+}
 
 static void answer(struct wcp_call *c)
 {
@@ -182,19 +229,24 @@ static void answer(struct wcp_call *c)
         vec_api_download_ok(p, write_it(0));
     else if (strcmp(name, "pipe") == 0)
         vec_api_pipe_ok(p, write_it(0));
+    else if (strcmp(name, "many") == 0)
+        vec_api_many_ok(p, 1);
     else if (strcmp(name, "nums") == 0)
         vec_api_nums_ok(p, write_it(2));
     else if (strcmp(name, "delay") == 0)
         vec_api_delay_ok(p, write_it(3));
+    else if (strcmp(name, "deep") == 0)
+        write_deep(answer_deep, c);
     else
         wcp_call_fail(c, "an unknown function");
 }
 
-static void handle(struct wcp_call *c, struct wcp_in *in)
+/* t: of what is read in the parameters, which lie at params; NULL: nothing. */
+static void handle(struct wcp_call *c, const struct wcp_type *t, const void *params)
 {
     uint8_t how = byte();
-    if (in && how & 1)
-        read_it(in);
+    if (t && how & 1)
+        read_all(t, params);
     for (size_t i = 0; i < MANY && how & 2; i++)
         if (!waiting[i]) {
             waiting[i] = c;
@@ -205,47 +257,51 @@ static void handle(struct wcp_call *c, struct wcp_in *in)
 
 static void api_add(struct vec_api_add *c)
 {
-    handle(&c->call, NULL);
+    handle(&c->call, NULL, NULL);
 }
 static void api_describe(struct vec_api_describe *c)
 {
-    handle(&c->call, NULL);
+    handle(&c->call, NULL, NULL);
 }
 static void api_nothing(struct vec_api_nothing *c)
 {
-    handle(&c->call, NULL);
+    handle(&c->call, NULL, NULL);
 }
 static void api_big_result(struct vec_api_big_result *c)
 {
-    handle(&c->call, NULL);
+    handle(&c->call, NULL, NULL);
 }
 static void api_upload(struct vec_api_upload *c)
 {
-    handle(&c->call, c->data.in);
+    handle(&c->call, c->call.func->params, c);
 }
 static void api_download(struct vec_api_download *c)
 {
-    handle(&c->call, NULL);
+    handle(&c->call, NULL, NULL);
 }
 static void api_pipe(struct vec_api_pipe *c)
 {
-    handle(&c->call, c->data.in);
+    handle(&c->call, c->call.func->params, c);
 }
 static void api_nums(struct vec_api_nums *c)
 {
-    handle(&c->call, c->s.in);
+    handle(&c->call, c->call.func->params, c);
 }
 static void api_delay(struct vec_api_delay *c)
 {
-    handle(&c->call, c->v.in);
+    handle(&c->call, c->call.func->params, c);
 }
 static void echo_async(struct vec_echo_echo_async *c)
 {
-    handle(&c->call, c->v.s.in);
+    handle(&c->call, c->call.func->params, c);
 }
 static void echo_moment(struct vec_echo_echo_moment *c)
 {
-    handle(&c->call, c->v.in);
+    handle(&c->call, c->call.func->params, c);
+}
+static void api_many(struct vec_api_many *c)
+{
+    handle(&c->call, c->call.func->params, c);
 }
 static const struct vec_api api = {.add = api_add,
                                    .describe = api_describe,
@@ -255,13 +311,38 @@ static const struct vec_api api = {.add = api_add,
                                    .download = api_download,
                                    .pipe = api_pipe,
                                    .nums = api_nums,
-                                   .delay = api_delay};
+                                   .delay = api_delay,
+                                   .many = api_many};
+
+struct deep_call {
+    struct wcp_call call;
+    struct deep v;
+};
+static const struct wcp_field deep_param = {"v", &deep, offsetof(struct deep_call, v)};
+static const struct wcp_type deep_params = {WCP_RECORD,  true, 1, sizeof(struct deep_call),
+                                            &deep_param, NULL};
+
+static void deep_invoke(const void *impl, struct wcp_call *c)
+{
+    handle(c, &deep_params, c);
+}
+static void deep_deliver(void (*done)(void), void *ctx, const void *result, int status);
+
+static const struct wcp_func deep_func = {
+    "deep", sizeof(struct deep_call), &deep_params, &deep, deep_invoke, deep_deliver};
+static const struct wcp_interface deep_interface = {"test:deep/deep", &deep_func, 1,
+                                                    (uint32_t[]){0}};
+static void nothing(void)
+{
+}
+static void (*const deep_impl)(void) = nothing;
 static const struct vec_echo echo = {.echo_async = echo_async, .echo_moment = echo_moment};
 
 /* --- calls out --- */
 
 static struct out_call {
     struct wcp_outgoing *o;
+    const struct wcp_type *result; /* of those that are streams */
 } outs[MANY];
 
 struct wcp_outgoing *wcp_invoke(struct wcp_link *l, const struct wcp_interface *iface, size_t func,
@@ -293,9 +374,25 @@ static void on_text(void *ctx, const struct vec_api_describe_result *r, int stat
 }
 static void on_stream(void *ctx, const union wcp_async *r, int status)
 {
+    const struct out_call *c = ctx;
+    const struct wcp_type *t = c->result;
     done(ctx);
     if (r)
-        read_it(r->in);
+        read_all(t, r);
+}
+
+static void deep_deliver(void (*unused)(void), void *ctx, const void *result, int status)
+{
+    done(ctx);
+    if (result)
+        read_all(&deep, result);
+}
+
+static void call_deep(void *ctx, const struct deep *v)
+{
+    struct out_call *c = ctx;
+    struct deep_call params = {.v = *v};
+    c->o = wcp_invoke(&a_link, &deep_interface, 0, &params, nothing, c);
 }
 
 static void call_out(void)
@@ -304,13 +401,23 @@ static void call_out(void)
         struct out_call *c = &outs[i];
         if (c->o)
             continue;
-        switch (byte() % 8) {
+        switch (byte() % 9) {
         case 0: c->o = vec_api_add(&a_link, 1, 2, on_number, c); break;
         case 1: c->o = vec_api_nothing(&a_link, on_nothing, c); break;
         case 2: c->o = vec_api_upload(&a_link, WCP_STR("f"), write_it(0), on_count, c); break;
-        case 3: c->o = vec_api_download(&a_link, WCP_STR("f"), 3, on_stream, c); break;
-        case 4: c->o = vec_api_pipe(&a_link, write_it(0), on_stream, c); break;
-        case 5: c->o = vec_api_nums(&a_link, write_it(1), on_stream, c); break;
+        case 3:
+            c->result = &stream_u8;
+            c->o = vec_api_download(&a_link, WCP_STR("f"), 3, on_stream, c);
+            break;
+        case 4:
+            c->result = &stream_u8;
+            c->o = vec_api_pipe(&a_link, write_it(0), on_stream, c);
+            break;
+        case 5:
+            c->result = &stream_text;
+            c->o = vec_api_nums(&a_link, write_it(1), on_stream, c);
+            break;
+        case 7: write_deep(call_deep, c); break;
         case 6:
             c->o = vec_api_describe(&a_link, WCP_STR("x"), (struct vec_types_point){0}, true,
                                     on_text, c);
@@ -353,16 +460,28 @@ static void inbox_message(void)
                                         ".",
                                         ".params.",
                                         ".results.x",
-                                        ".params.4294967296"};
+                                        ".params.4294967296",
+                                        ".params.0.0.0",
+                                        ".params.0.0.1",
+                                        ".params.0.2.0",
+                                        ".params.0.2.0.0",
+                                        ".params.0.2.1",
+                                        ".results.0.0",
+                                        ".results.0.0.0",
+                                        ".results.0.2",
+                                        ".results.0.2.0",
+                                        ".results.0.2.0.0",
+                                        ".results.0.2.1.0"};
     uint8_t which = byte();
+    const char *tail = tails[byte() % (sizeof tails / sizeof *tails)];
     char subject[400];
     struct exchange *x = rpc->exchanges;
-    for (uint8_t i = which >> 4; i && x; i--)
+    for (uint8_t i = which % 32; i && x; i--)
         x = x->next;
     if (x) {
         char base[INBOX_SUBJECT_MAX];
         inbox_subject(rpc, &x->entry, base);
-        snprintf(subject, sizeof subject, "%s%s", base, tails[which & 15]);
+        snprintf(subject, sizeof subject, "%s%s", base, tail);
     } else {
         struct wcp_bytes text = some(80);
         snprintf(subject, sizeof subject, "%s.%.*s", net.t.inbox, (int)text.len, text.ptr);
@@ -492,6 +611,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                        .links = {NULL, find, hold, release}});
     rpc_serve(rpc, &(struct wcp_export){&vec_api_interface, &api});
     rpc_serve(rpc, &(struct wcp_export){&vec_echo_interface, &echo});
+    rpc_serve(rpc, &(struct wcp_export){&deep_interface, &deep_impl});
     while (input.len)
         event();
 

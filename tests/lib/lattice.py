@@ -218,6 +218,23 @@ class Lattice:
         link.update(members)
         return link
 
+    def make_bucket(self, name):
+        """A bucket as hosts make theirs: LATTICEDATA_<lattice> has the links."""
+        answer = json.loads(self.nats.request(f"$JS.API.STREAM.CREATE.KV_{name}", json.dumps({
+            "name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], "max_msgs_per_subject": 1, "storage": "memory",
+            "retention": "limits", "discard": "new", "num_replicas": 1, "allow_direct": True, "allow_rollup_hdrs": True,
+            "deny_delete": True, "max_msgs": -1, "max_bytes": -1, "max_consumers": -1}).encode()).data)
+        if "error" in answer:
+            raise RuntimeError(f"bucket {name}: {answer['error']}")
+
+    def store_links(self, source, links):
+        """What a host leaves in the bucket: links of source, with names of configs, here none, instead of their values."""
+        links = [{**link, "source_config": [], "target_config": []} for link in links]
+        answer = json.loads(self.nats.request(f"$KV.LATTICEDATA_{self.name}.COMPONENT_{source}",
+                                              json.dumps({"url": "", "links": links}).encode()).data)
+        if "error" in answer:
+            raise RuntimeError(f"links of {source}: {answer['error']}")
+
     def start_call(self, target, instance, function, params=b"", source="comp", link="default", headers=None):
         if headers is None:
             headers = {"source-id": source, "link-name": link}

@@ -124,12 +124,12 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
 
-def nats_server(jetstream=False):
+def nats_server(*options, jetstream=False):
     port = free_port()
     args = ["nats-server", "-a", "127.0.0.1", "-p", str(port)]
     if jetstream:
         args += ["-js", "-sd", tempfile.mkdtemp(dir=FOLDER)]
-    return Server(args, port)
+    return Server(args + list(options), port)
 
 
 def redis_server(*options, unix=None):

@@ -4,45 +4,57 @@
 #   build.sh [NAME]...           builds those whose sources have not been built yet; prints their paths
 #   build.sh --check [NAME]...   prints their paths if they are there, else ends with exit code 1
 #
-# Names: lattice-host, component and load, which are meant without one; wrpc-29, wrpc-31.
+# Names: lattice-host, component and load, which are meant without one; wrpc-29 and wrpc-31, which call
+# our programs and are called; wasm-tools, the WIT parser that witc is compared with.
 # Exit code 3: they are not there, and this machine lacks what it takes to build them.
 set -eu
 cd "$(dirname "$0")"
 
 MIN_RUST=89 # 1.89, which one of the locked packages asks for
 WASM=wasm32-wasip2
+WASM_TOOLS=1.263.0 # tests/wit/check.py knows by what it differs from witc
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/outrigger/peers
 export CARGO_TARGET_DIR="$cache/target"
+built=$CARGO_TARGET_DIR/release
 
 skip() {
     echo "peers: skipped: $1" >&2
     exit 3
 }
 
-need_cargo() {
-    command -v cargo >/dev/null && command -v rustc >/dev/null ||
-        skip "cargo is missing (https://rustup.rs)"
-    version=$(rustc --version | cut -d' ' -f2)
-    minor=$(echo "$version" | cut -d. -f2)
-    [ "$minor" -ge $MIN_RUST ] || skip "rustc $version is too old, 1.$MIN_RUST is needed"
+# From here on the name of the peer is in $name.
+path_of() {
+    case $name in
+    wasm-tools) echo "${cache%/peers}/wasm-tools-$WASM_TOOLS/bin/wasm-tools" ;;
+    component) key=$(/usr/bin/python3 key.py "$name") && echo "$cache/$key/component.wasm" ;;
+    *) key=$(/usr/bin/python3 key.py "$name") && echo "$cache/$key/$name" ;;
+    esac
 }
 
-# build NAME TO [ARGUMENT OF CARGO]...: into the file TO, from a folder of that name if it has a lock of its own
 build() {
-    name=$1 to=$2
-    shift 2
-    need_cargo
-    echo "peers: building $name in $CARGO_TARGET_DIR (lattice-host: about 15 minutes on 2 cores the first time)" >&2
-    dir=.
-    [ ! -e "$name/Cargo.lock" ] || dir=$name
-    (cd "$dir" && nice cargo build --release --locked -p "$name" "$@" >&2)
-    mkdir -p "$(dirname "$to")"
     case $name in
-    component) cp "$CARGO_TARGET_DIR/$WASM/release/component.wasm" "$to.new" ;;
-    *) cp "$CARGO_TARGET_DIR/release/$name" "$to.new" ;;
+    wasm-tools)
+        cargo install --locked --version $WASM_TOOLS --no-default-features --features component \
+            --no-track --root "$cache/new" wasm-tools
+        cp "$cache/new/bin/wasm-tools" "$1"
+        rm -rf "$cache/new"
+        ;;
+    component)
+        [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM" ] || rustup target add $WASM ||
+            skip "rustc has no target $WASM, and rustup could not add it"
+        cargo build --release --locked -p component --target $WASM
+        cp "$CARGO_TARGET_DIR/$WASM/release/component.wasm" "$1"
+        ;;
+    wrpc-31) # has a lock file of its own
+        (cd wrpc-31 && cargo build --release --locked)
+        cp "$built/$name" "$1"
+        ;;
+    *)
+        cargo build --release --locked -p "$name"
+        cp "$built/$name" "$1"
+        ;;
     esac
-    mv "$to.new" "$to"
 }
 
 check=
@@ -51,23 +63,19 @@ if [ "${1-}" = --check ]; then
     shift
 fi
 [ $# -gt 0 ] || set -- lattice-host component load
-keys=$(/usr/bin/python3 key.py "$@") # fails for a name that is none
 for name in "$@"; do
-    key=$(echo "$keys" | head -n 1)
-    keys=$(echo "$keys" | tail -n +2)
-    path=$cache/$key/$name
-    [ "$name" != component ] || path=$path.wasm
+    path=$(path_of)
     if [ ! -s "$path" ]; then
         [ -z "$check" ] || exit 1
-        if [ "$name" = component ]; then
-            need_cargo
-            [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM" ] ||
-                rustup target add $WASM >&2 ||
-                skip "rustc has no target $WASM, and rustup could not add it"
-            build "$name" "$path" --target $WASM
-        else
-            build "$name" "$path"
-        fi
+        command -v cargo >/dev/null && command -v rustc >/dev/null ||
+            skip "cargo is missing (https://rustup.rs)"
+        version=$(rustc --version | cut -d' ' -f2)
+        minor=$(echo "$version" | cut -d. -f2)
+        [ "$minor" -ge $MIN_RUST ] || skip "rustc $version is too old, 1.$MIN_RUST is needed"
+        echo "peers: building $name in $CARGO_TARGET_DIR (the first time on 2 cores: 15 minutes for lattice-host, 5 for others)" >&2
+        mkdir -p "${path%/*}"
+        build "$path.new" >&2
+        mv "$path.new" "$path"
     fi
     echo "$path"
 done

@@ -1,5 +1,5 @@
-"""key.py NAME...: for each peer a key that changes when it would be built otherwise: by its own sources, or the locked
-packages that it is made of. What only others of the workspace need does not matter."""
+"""key.py NAME: a key of a peer that changes when it would be built otherwise: by its own sources, or the locked packages
+that it is made of. What only others of the workspace need does not matter."""
 
 import hashlib
 import os
@@ -55,5 +55,6 @@ def key(name):
     return h.hexdigest()[:16]
 
 
-for word in sys.argv[1:]:
-    print(key(word))
+if sys.argv[1] not in SOURCES:
+    sys.exit(f"peers: {sys.argv[1]} found, {', '.join(SOURCES)} or wasm-tools expected")
+print(key(sys.argv[1]))

@@ -2,6 +2,7 @@
 #include "rpc_fixture.h"
 #include "test.h"
 #include "vec_api.h"
+#include "vec_tests_imports.h"
 
 #define API     "default.comp.wrpc.0.0.1.test:vec/api@0.1.0."
 #define RS      "_INBOX.peer.7"
@@ -41,6 +42,21 @@ static void invoked(const char *function, const char *hex)
     snprintf(rc, sizeof rc, "%s", reply);
     snprintf(rc_results, sizeof rc_results, "%s.results", rc);
     snprintf(rc_results_0, sizeof rc_results_0, "%s.results.0", rc);
+}
+
+TEST(a_function_directly_in_a_world_is_called_without_an_instance)
+{
+    fixture_init(&f, NULL);
+    vec_tests_imports_ping(&comp, (struct vec_tests_pong){2}, on_add, NULL);
+    const char *reply = fixture_expect(&f, "default.comp.wrpc.0.0.1.ping", "02");
+    snprintf(rc, sizeof rc, "%s", reply);
+    snprintf(rc_results, sizeof rc_results, "%s.results", rc);
+    fixture_inbox(&f, rc, RS, NO_DATA);
+    fixture_expect(&f, RS ".params", "");
+    fixture_inbox(&f, rc_results, NULL, test_unhex("03"));
+    CHECK_INT(last_number, 3);
+    fixture_inbox(&f, rc_results, NULL, NO_DATA);
+    fixture_close(&f);
 }
 
 TEST(a_call_is_published_accepted_and_answered)

@@ -115,8 +115,8 @@ static void make(bool standalone, const char *links)
     if (hostdata_parse((struct wcp_bytes){line.ptr, line.len}, &hd, &err))
         FAIL("%s", err.msg);
     hd.standalone = standalone;
-    instance =
-        instance_new(&def, &hd, &(struct instance_env){&net.t, &story, on_serving, NULL, on_done, NULL});
+    instance = instance_new(
+        &def, &hd, &(struct instance_env){&net.t, &story, on_serving, NULL, on_done, NULL});
     CHECK(!hd.host_id); /* moved out */
     wcp_buf_free(&json);
     wcp_buf_free(&line);

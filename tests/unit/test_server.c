@@ -2,6 +2,7 @@
 #include "rpc_fixture.h"
 #include "test.h"
 #include "vec_api.h"
+#include "vec_tests.h"
 
 #define RC      "_INBOX.caller.1"
 #define API     "test:vec/api@0.1.0."
@@ -402,7 +403,7 @@ TEST(a_stream_parameter_arrives_in_any_slices)
     fixture_invoke(&f, API "upload", RC, test_unhex("05662e62696e00"));
     accepted();
     fixture_inbox(&f, rs_params, NULL, NO_DATA);
-    static const char *const bytes[] = {"03", "61", "62", "63", "05", "64", "656667", "6800"};
+    static const char *const bytes[] = {"83", "00", "61", "62", "63", "05", "64", "656667", "6800"};
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++)
         fixture_inbox(&f, rs_params_0, NULL, test_unhex(bytes[i]));
     fixture_expect(&f, RC ".results", "08");
@@ -685,6 +686,24 @@ TEST(functions_are_queue_subscribed_one_by_one)
     CHECK_STR(f.net.subs[sub].queue, "default.me");
     for (size_t i = 0; i < f.net.sub_count; i++)
         CHECK(!strstr(f.net.subs[i].subject, "describe")); /* no handler: not served */
+    fixture_close(&f);
+}
+
+static void ping(struct vec_tests_ping *c)
+{
+    vec_tests_ping_ok(c, c->p.v + 1);
+}
+
+TEST(a_function_directly_in_a_world_is_served_without_an_instance)
+{
+    static const struct vec_tests impl = {.ping = ping};
+    fixture_init(&f, NULL);
+    rpc_serve(f.rpc, &(struct wcp_export){&vec_tests_interface, &impl});
+    fixture_invoke(&f, "ping", RC, test_unhex("02"));
+    accepted();
+    fixture_expect(&f, RC ".results", "03");
+    fixture_inbox(&f, rs_params, NULL, NO_DATA);
+    fixture_expect(&f, RC ".results", "");
     fixture_close(&f);
 }
 

@@ -5,13 +5,17 @@
  * clock. The network keeps order as NATS does: from one connection to one subscription. Everything
  * else is chance: delays, which server gets an invocation, what handlers, readers and writers do
  * and when, and per seed one kind of fault (below). After each seed everything must have ended,
- * once, in time, with the right values, and nothing may be left over.
+ * once, in time, with the right values, and nothing may be left over. Then single calls of each
+ * function, with one fault at each message in turn. The calls by chance then go over connections
+ * of their own (sim_conn.h).
  *
  * usage: [SEEDS=n] [FIRST=seed] [TRACE=1] test_simulation [FAULT]; make soak SEEDS=n. */
 #include "base/log.h"
 #include "base/timer.h"
+#include "chance.h"
 #include "fake_transport.h"
 #include "rpc/exchange.h"
+#include "sim_conn.h"
 #include "test.h"
 #include "vec_api.h"
 #include <signal.h>
@@ -33,10 +37,17 @@ enum fault {
     ABSENT,      /* sometimes nobody serves: 503 */
     LOSSY,       /* messages vanish */
     REPEATING,   /* messages come twice */
+    REORDERED,   /* messages are overtaken */
+    /* From here on calls have connections of their own. */
+    CONNECTED,
+    REFUSED, /* some connections */
+    RESET,   /* cut, at any byte */
+    STALLED, /* nothing more goes through, at any byte */
     FAULTS
 };
-static const char *const fault_names[] = {"none", "old clients", "old both", "slow",
-                                          "cut",  "absent",      "lossy",    "repeating"};
+static const char *const fault_names[] = {
+    "none",      "old clients", "old both",  "slow",    "cut",   "absent", "lossy",
+    "repeating", "reordered",   "connected", "refused", "reset", "stalled"};
 
 enum function {
     ADD,
@@ -56,20 +67,18 @@ enum function {
 
 /* --- chance --- */
 
-static uint64_t seed, state;
+static uint64_t seed;
 static enum fault fault;
+static uint64_t delivered; /* messages of this seed */
+static uint64_t fault_at;  /* this message only has the fault; 0: any, by chance */
+static bool struck;        /* there was such a message */
 
-static uint32_t any(uint32_t below) /* 0 .. below - 1 */
+/* Does the fault happen to the message that is delivered now? */
+static bool strikes(enum fault kind, uint32_t n)
 {
-    state += 0x9e3779b97f4a7c15u;
-    uint64_t z = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (uint32_t)((z ^ (z >> 31)) >> 32) % below;
-}
-
-static bool one_in(uint32_t n)
-{
-    return any(n) == 0;
+    bool yes = fault == kind && (fault_at ? delivered == fault_at : one_in(n));
+    struck |= yes;
+    return yes;
 }
 
 #define REQUIRE(cond, ...)                                                                         \
@@ -272,7 +281,7 @@ static union wcp_async flow_open(struct flow *f)
 
 static bool values_are_trusted(void)
 {
-    return fault != LOSSY && fault != REPEATING && fault != OLD_BOTH;
+    return fault != LOSSY && fault != REPEATING && fault != REORDERED && fault != OLD_BOTH;
 }
 
 static void flow_resume(void *ctx)
@@ -571,12 +580,30 @@ static const struct vec_api api = {.add = api_add,
 
 /* --- the client's calls --- */
 
+static struct sim_net connections;
+
+static void on_moved(void *call)
+{
+    ((struct call *)call)->moved = clock_ms;
+}
+
+static struct wcp_outgoing *invoke_connected(int client, const struct wcp_interface *iface,
+                                             size_t func, const void *params, void (*done)(void),
+                                             void *call)
+{
+    struct rpc *server = nodes[CLIENTS + (int)any(NODES - CLIENTS)].rpc;
+    struct wcp_conn *c = sim_connect(&connections, server, call);
+    ((struct call *)call)->absent = sim_is_refused(c);
+    return rpc_invoke_conn(nodes[client].rpc, c, iface, func, params, done, call);
+}
+
 struct wcp_outgoing *wcp_invoke(struct wcp_link *l, const struct wcp_interface *iface, size_t func,
                                 const void *params, void (*done)(void), void *ctx)
 {
     for (int i = 0; i < CLIENTS; i++)
         if (l == &nodes[i].link)
-            return rpc_invoke(nodes[i].rpc, l, iface, func, params, done, ctx);
+            return fault < CONNECTED ? rpc_invoke(nodes[i].rpc, l, iface, func, params, done, ctx)
+                                     : invoke_connected(i, iface, func, params, done, ctx);
     FAIL("not a client's link");
 }
 
@@ -591,7 +618,7 @@ static void on_done(struct call *c, int status)
             (unsigned long long)(clock_ms - c->moved - CALL_MS));
     REQUIRE(!c->absent || status == WCP_ENOENT || status == WCP_ECLOSED, "call %u: status %d", n,
             status);
-    bool healthy = fault == NONE || fault == OLD_CLIENTS;
+    bool healthy = fault == NONE || fault == OLD_CLIENTS || fault == CONNECTED;
     bool sure = c->function <= NOTHING || careful_only;
     if (healthy && sure && c->manner <= LATER)
         REQUIRE(status == 0, "call %u: status %d", n, status);
@@ -703,19 +730,20 @@ static void begin(void *ctx)
     case DELAY: c->out = vec_api_delay(l, flow_open(f), on_stream, c); break;
     case FUNCTIONS: break;
     }
-    snprintf(c->rc, sizeof c->rc, "%s", n->net.sent[n->net.count - 1].reply);
+    if (fault < CONNECTED)
+        snprintf(c->rc, sizeof c->rc, "%s", n->net.sent[n->net.count - 1].reply);
     if (!careful_only && one_in(8))
         later(any(one_in(2) ? 10 : 200), cancel, c);
 }
 
-static void plan(struct call *c)
+static void plan(struct call *c, enum function function)
 {
     static const enum kind kinds[FUNCTIONS][2] = {
         [UPLOAD] = {BYTES, BYTES},    [DOWNLOAD] = {BYTES, BYTES},
         [PIPE] = {BYTES, BYTES_BACK}, [NUMS] = {NUMBERS, TEXTS_BACK},
         [TAKE_REC] = {BYTES, BYTES},  [DELAY] = {ONE_NUMBER, TEXTS_BACK}};
     static const uint32_t sizes[] = {0, 1, 10, 200, MAX_PAYLOAD, MAX_PAYLOAD + 1, 600};
-    *c = (struct call){.function = any(FUNCTIONS), .client = (int)any(CLIENTS)};
+    *c = (struct call){.function = function, .client = (int)any(CLIENTS)};
     c->manner = !one_in(4) ? any(2) : one_in(3) ? NEVER : FAILS;
     if (c->function == NOTHING)
         c->manner = any(2); /* the handlers cannot tell these from each other */
@@ -745,6 +773,7 @@ static uint32_t slowness; /* of this seed's network, in ms */
 static void put(struct packet p)
 {
     struct packet **at = &packets, *n = wcp_calloc(1, sizeof *n);
+    p.next = NULL;
     p.due = clock_ms + any(slowness);
     for (; *at; at = &(*at)->next)
         if ((*at)->from == p.from && (*at)->to == p.to && (*at)->sub == p.sub && (*at)->due > p.due)
@@ -809,9 +838,12 @@ static bool is_dropped_by_old_peer(struct node *n, const char *subject)
     return !n->known[i].registered;
 }
 
+static void disconnect(void *ctx);
+
 static void deliver(const struct packet *p)
 {
     struct node *n = &nodes[p->to];
+    delivered++;
     if (trace)
         fprintf(stderr, "%llu: %c>%c %s %s %zu\n", (unsigned long long)clock_ms, 'a' + p->from,
                 'a' + p->to, p->subject, p->reply ? p->reply : "", p->data.len);
@@ -823,10 +855,18 @@ static void deliver(const struct packet *p)
             fprintf(stderr, "  dropped\n");
         return;
     }
-    if (fault == LOSSY && one_in(15))
+    if (strikes(LOSSY, 15))
         return;
-    if (fault == SLOW && one_in(25)) {
+    if (strikes(SLOW, 25)) {
         rpc_lost(n->rpc, p->sub);
+        return;
+    }
+    if (strikes(REORDERED, 15)) { /* what is on its way already comes before it */
+        put(*p);
+        return;
+    }
+    if (fault_at && strikes(CUT, 1)) {
+        disconnect(one_in(2) ? n : &nodes[p->from]);
         return;
     }
     for (size_t i = 0; i < p->header_count; i++) {
@@ -836,7 +876,7 @@ static void deliver(const struct packet *p)
     for (uint32_t i = 0; inbox && i < call_count; i++)
         if (*calls[i].rc && strncmp(p->subject, calls[i].rc, strlen(calls[i].rc)) == 0)
             calls[i].moved = clock_ms;
-    int times = fault == REPEATING && one_in(15) ? 2 : 1;
+    int times = strikes(REPEATING, 15) ? 2 : 1;
     for (int i = 0; i < times; i++) {
         struct wcp_msg m = fake_message(&n->net, p->subject, p->reply, p->data, headers);
         m.status = p->status;
@@ -949,6 +989,7 @@ static bool step(void)
         next = p->due < next ? p->due : next;
     for (int i = 0; i < NODES; i++)
         next = rpc_next(nodes[i].rpc) < next ? rpc_next(nodes[i].rpc) : next;
+    next = sim_next(&connections) < next ? sim_next(&connections) : next;
     if (next == TIMER_NEVER)
         return false;
     REQUIRE(next < 100 * NEVER_MS, "there is no end to it");
@@ -963,11 +1004,13 @@ static bool step(void)
             ready[n++] = at;
         *last = steps;
     }
-    /* After the packets: whose timers are due; -1 is the agenda. */
-    int timers[1 + NODES];
+    /* After the packets: whose timers are due; -1 is the agenda, -2 a connection. */
+    int timers[2 + NODES];
     uint32_t m = 0;
     if (timers_next(&agenda) <= clock_ms)
         timers[m++] = -1;
+    if (sim_next(&connections) <= clock_ms)
+        timers[m++] = -2;
     for (int i = 0; i < NODES; i++) {
         nodes[i].net.now_ms = clock_ms;
         if (rpc_next(nodes[i].rpc) <= clock_ms)
@@ -979,7 +1022,9 @@ static bool step(void)
         *ready[pick] = p->next;
         deliver(p);
         free(p);
-    } else if (timers[pick - n] < 0) {
+    } else if (timers[pick - n] == -2) {
+        sim_step(&connections);
+    } else if (timers[pick - n] == -1) {
         timers_fire(&agenda, clock_ms);
     } else {
         rpc_tick(nodes[timers[pick - n]].rpc);
@@ -1000,7 +1045,7 @@ static void check_the_end(void)
             REQUIRE(!f->out || f->ended, "call %u: writer %d waits for ever", i, k);
             REQUIRE(!f->started || f->finished || f->stopped, "call %u: reader %d waits for ever",
                     i, k);
-            bool healthy = fault == NONE || fault == OLD_CLIENTS;
+            bool healthy = fault == NONE || fault == OLD_CLIENTS || fault == CONNECTED;
             if (healthy && careful_only && f->started && c->manner <= LATER)
                 REQUIRE(f->status == 0, "call %u: reader %d ended with %d", i, k, f->status);
         }
@@ -1012,28 +1057,39 @@ static void check_the_end(void)
         REQUIRE(n->rpc->stream_bytes == 0, "node %d: %zu bytes", i, n->rpc->stream_bytes);
         REQUIRE(!n->rpc->blocked && !n->rpc->exchanges, "node %d: lists", i);
         REQUIRE(n->net.owners == 0, "node %d: %zu messages are held", i, n->net.owners);
+        REQUIRE(!n->rpc->headless, "node %d: %zu connections wait", i, n->rpc->headless_count);
     }
+    REQUIRE(!connections.ends, "a connection was not closed");
 }
 
-static void run_seed(uint64_t s, enum fault kind)
+/* function FUNCTIONS: many calls of any; else one of that. */
+static void run_seed(uint64_t s, enum fault kind, enum function function)
 {
-    seed = state = s;
+    seed = chance = s;
     fault = kind;
+    delivered = 0;
     clock_ms = 1000;
     links_are_up = false;
-    state += (uint64_t)kind << 40;
+    chance += (uint64_t)kind << 40;
     for (int i = 0; i < NODES; i++)
         start_node(i);
     careful_only = one_in(2);
     slowness = one_in(3) ? 1 : one_in(2) ? 4 : 20;
-    call_count = 1 + any(CALLS_MAX);
+    connections = (struct sim_net){.any = any,
+                                   .clock_ms = &clock_ms,
+                                   .slowness = slowness,
+                                   .refuses = kind == REFUSED ? 3 : 0,
+                                   .cuts = kind == RESET ? 3 : 0,
+                                   .stalls = kind == STALLED ? 3 : 0,
+                                   .moved = on_moved};
+    call_count = function == FUNCTIONS ? 1 + any(CALLS_MAX) : 1;
     for (uint32_t i = 0; i < call_count; i++)
-        plan(&calls[i]);
+        plan(&calls[i], function == FUNCTIONS ? any(FUNCTIONS) : function);
     later(any(80), link_up, NULL);
     for (int i = 0; i < NODES; i++) {
         if (one_in(2))
             later(any(250), block, &nodes[i]);
-        if (kind == CUT)
+        if (kind == CUT && !fault_at)
             for (uint32_t k = any(4); k; k--)
                 later(any(300), disconnect, &nodes[i]);
     }
@@ -1065,11 +1121,14 @@ static void on_abort(int number)
 
 void __sanitizer_set_death_callback(void (*f)(void)) __attribute__((weak));
 
-static void run_seeds(enum fault kind)
+struct seeds {
+    uint64_t from, n;
+};
+
+/* Those that the environment asks for. */
+static struct seeds prepare(uint64_t n)
 {
     const char *count = getenv("SEEDS"), *first = getenv("FIRST");
-    uint64_t from = first ? strtoull(first, NULL, 10) : 1;
-    uint64_t n = count ? strtoull(count, NULL, 10) : first ? 1 : 400;
     trace = getenv("TRACE") != NULL;
     if (count)
         alarm(0);
@@ -1078,8 +1137,29 @@ static void run_seeds(enum fault kind)
     signal(SIGABRT, on_abort);
     if (__sanitizer_set_death_callback)
         __sanitizer_set_death_callback(say_seed);
-    for (uint64_t s = from; s < from + n; s++)
-        run_seed(s, kind);
+    return (struct seeds){first ? strtoull(first, NULL, 10) : 1, count   ? strtoull(count, NULL, 10)
+                                                                 : first ? 1
+                                                                         : n};
+}
+
+static void run_seeds(enum fault kind)
+{
+    struct seeds k = prepare(400);
+    fault_at = 0;
+    for (uint64_t s = k.from; s < k.from + k.n; s++)
+        run_seed(s, kind, FUNCTIONS);
+}
+
+/* One call of each function, with the fault at its first message, its second, and so on. */
+static void run_each_step(enum fault kind)
+{
+    struct seeds k = prepare(400);
+    for (uint64_t s = k.from; s <= k.from + k.n / 80; s++) /* each is about 500 calls */
+        for (int f = 0; f < FUNCTIONS; f++)
+            for (fault_at = 1, struck = true; struck; fault_at++) {
+                struck = false;
+                run_seed(s, kind, (enum function)f);
+            }
 }
 
 TEST(a_network_without_faults)
@@ -1113,4 +1193,44 @@ TEST(messages_that_vanish)
 TEST(messages_that_come_twice)
 {
     run_seeds(REPEATING);
+}
+TEST(connections_without_faults)
+{
+    run_seeds(CONNECTED);
+}
+TEST(connections_that_are_refused)
+{
+    run_seeds(REFUSED);
+}
+TEST(connections_that_are_reset)
+{
+    run_seeds(RESET);
+}
+TEST(connections_that_stall)
+{
+    run_seeds(STALLED);
+}
+TEST(messages_that_are_overtaken)
+{
+    run_seeds(REORDERED);
+}
+TEST(one_message_vanishes_at_each_step_of_a_call)
+{
+    run_each_step(LOSSY);
+}
+TEST(one_message_comes_twice_at_each_step_of_a_call)
+{
+    run_each_step(REPEATING);
+}
+TEST(one_message_is_overtaken_at_each_step_of_a_call)
+{
+    run_each_step(REORDERED);
+}
+TEST(a_subscription_overflows_at_each_step_of_a_call)
+{
+    run_each_step(SLOW);
+}
+TEST(a_connection_breaks_at_each_step_of_a_call)
+{
+    run_each_step(CUT);
 }

@@ -815,8 +815,8 @@ TEST(large_negative_numbers_are_written_cut_if_asked_for)
         CHECK_HEX(cut_signed(forms[i].t, unhex(forms[i].standard), forms[i].standard),
                   forms[i].cut);
     /* Wherever they are; and nothing else that has the same bytes. */
-    const struct wcp_type *t =
-        parse_text("list<tuple<option<s16>, result<s32, s64>, list<u8>, stream<s16>, future<s16>>>");
+    const struct wcp_type *t = parse_text(
+        "list<tuple<option<s16>, result<s32, s64>, list<u8>, stream<s16>, future<s16>>>");
     CHECK_HEX(cut_signed(t,
                          unhex("02"
                                "0180807e00808080807803"

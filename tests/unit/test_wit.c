@@ -3,6 +3,7 @@
 #include "test.h"
 #include "wit/load.h"
 #include "wit/lex.h"
+#include "wit/version.h"
 
 static struct wit w; /* of the running test; reachable for the leak checker */
 
@@ -69,7 +70,8 @@ TEST(tokens_are_words_arrows_and_single_characters)
 
 TEST(doc_comments_lose_their_marks_and_stay_with_the_next_item)
 {
-    struct wit_package *p = load("package a:b;\n"
+    struct wit_package *p = load("/// Of all.\n"
+                                 "package a:b@1.0.0;\n"
                                  "//// a ruler\n"
                                  "/// First.\n"
                                  "// no\n"
@@ -80,15 +82,17 @@ TEST(doc_comments_lose_their_marks_and_stay_with_the_next_item)
                                  "  @since(version = 1.0.0)\n"
                                  "  f: func();\n"
                                  "  g: func();\n"
-                                 "  @unstable(feature = x) @deprecated(version = 1.2.3-rc.1+b)\n"
+                                 "  /// Before the gate.\n"
+                                 "  @since(version = 0.9.9) @deprecated(version = 1.2.3-rc.1+b)\n"
                                  "  /// After the gate.\n"
                                  "  h: func();\n"
                                  "}\n");
     const struct wit_func *f = p->interfaces->funcs;
+    CHECK_NAME(p->doc, "Of all.");
     CHECK_NAME(p->interfaces->doc, "First.\n  second");
     CHECK_NAME(f->doc, "One\ntwo");
     CHECK_NAME(f->next->doc, "");
-    CHECK_NAME(f->next->next->doc, "After the gate.");
+    CHECK_NAME(f->next->next->doc, "Before the gate.");
     wit_free(&w);
 }
 
@@ -97,10 +101,12 @@ TEST(every_kind_of_type_is_understood)
     struct wit_package *p = load(
         "package a:b@0.2.0-draft;\n"
         "interface i {\n"
-        "  resource r { constructor(x: u8); m: func(y: u8) -> r; s: static func(); }\n"
+        "  resource r { constructor(x: u8); m: func(y: u8) -> r; s: static func(); p: get() -> u8; "
+        "}\n"
         "  f: async func(a: list<option<bool>>, b: result, c: result<u8>, d: result<_, string>,\n"
         "    e: result<char, f64>, f: tuple<s8, s64,>, g: stream, h: stream<u8>, i: future,\n"
-        "    j: future<f32>, k: own<r>, l: borrow<r>, m: r,) -> u64;\n"
+        "    j: future<f32>, k: own<r>, l: borrow<r>, m: r, n: map<u8, r>, o: list<u8, 4>,\n"
+        "    p: error-context) -> u64;\n"
         "}\n");
     const struct wit_func *f = p->interfaces->funcs;
     check_func(f, "r: constructor(x: u8)");
@@ -109,10 +115,14 @@ TEST(every_kind_of_type_is_understood)
     CHECK_INT(f->next->count, 2);
     check_type(f->next->params->type, "borrow<r>");
     check_func(f->next->next, "r.s: static func()");
-    check_func(f->next->next->next,
-               "f: func(a: list<option<bool>>, b: result, c: result<u8>, d: result<_, string>, e: "
-               "result<char, f64>, f: tuple<s8, s64>, g: stream, h: stream<u8>, i: future, j: "
-               "future<f32>, k: own<r>, l: borrow<r>, m: r) -> u64");
+    check_func(f->next->next->next, "r.p: get() -> u8");
+    CHECK_NAME(f->next->next->next->id, "[method][get]r.p");
+    check_func(
+        f->next->next->next->next,
+        "f: async func(a: list<option<bool>>, b: result, c: result<u8>, d: result<_, string>, e: "
+        "result<char, f64>, f: tuple<s8, s64>, g: stream, h: stream<u8>, i: future, j: "
+        "future<f32>, k: own<r>, l: borrow<r>, m: r, n: map<u8, r>, o: list<u8, 4>, p: "
+        "error-context) -> u64");
     CHECK_NAME(p->version, "0.2.0-draft");
     wit_free(&w);
 }
@@ -136,7 +146,7 @@ TEST(names_may_be_escaped_keywords_acronyms_and_digits)
 TEST(uses_lead_to_the_definition_through_renames_and_aliases)
 {
     struct wit_package *p = load("package a:b;\n"
-                                 "use a:b/deep as far;\n"
+                                 "use deep as far;\n"
                                  "interface top { use middle.{m as t}; f: func(v: t) -> t; }\n"
                                  "interface middle { use far.{d as e}; type m = e; }\n"
                                  "interface deep { record d { s: stream<u8> } }\n");
@@ -166,14 +176,12 @@ TEST(worlds_hold_imports_exports_includes_and_their_own)
                                  "world w {\n"
                                  "  include base with { f as g }\n"
                                  "  export i;\n"
-                                 "  export a:b/i;\n"
                                  "  export mine: interface { h: func(); }\n"
                                  "}\n");
     const struct wit_world_item *item = p->worlds->next->items;
     CHECK(item->kind == WIT_INCLUDE && item->world == p->worlds);
     CHECK(item->next->kind == WIT_EXPORT && item->next->interface == p->interfaces);
-    CHECK(item->next->next->interface == p->interfaces);
-    const struct wit_interface *mine = item->next->next->next->interface;
+    const struct wit_interface *mine = item->next->next->interface;
     CHECK(mine->is_inline);
     CHECK_NAME(wit_interface_id(&w, mine), "mine");
     CHECK_NAME(wit_interface_id(&w, p->interfaces), "a:b/i");
@@ -187,6 +195,147 @@ TEST(a_file_may_hold_further_packages)
                                  "package c:d@1.0.0 { interface i { type t = u8; } }\n"
                                  "interface j { use c:d/i@1.0.0.{t}; }\n");
     CHECK(p->interfaces->types->elem == p->next->interfaces->types);
+    wit_free(&w);
+}
+
+static const struct wit_extern *extern_of(const struct wit_externs *list, const char *name)
+{
+    const struct wit_extern *x = list->first;
+    while (x && !wcp_str_eq(x->name, wcp_str(name)) &&
+           !(x->interface && !x->name.len && wcp_str_eq(x->interface->name, wcp_str(name))))
+        x = x->next;
+    if (!x)
+        FAIL("no '%s'", name);
+    return x;
+}
+
+TEST(includes_copy_what_has_a_name_and_rename_it)
+{
+    struct wit_package *p = load("package a:b;\n"
+                                 "interface i { type t = u8; }\n"
+                                 "world base {\n"
+                                 "  use i.{t};\n"
+                                 "  resource r { constructor(v: t); m: func() -> r; }\n"
+                                 "  import f: func(v: borrow<r>);\n"
+                                 "  import x: interface { record p { a: u8 } get: func() -> p; }\n"
+                                 "  export f: func();\n"
+                                 "}\n"
+                                 "world w { include base with { r as s, f as g, x as y } }\n");
+    const struct wit_world *base = p->worlds, *o = base->next;
+    const struct wit_type *r = extern_of(base->imports, "r")->type;
+    const struct wit_type *s = extern_of(o->imports, "s")->type;
+    CHECK(s != r && s->kind == WIT_RESOURCE && s->owner == o->scope);
+    check_func(extern_of(o->imports, "[method]s.m")->func, "s.m: func() -> s");
+    CHECK(extern_of(o->imports, "[method]s.m")->func->result->elem == s);
+    check_func(extern_of(o->imports, "[constructor]s")->func, "s: constructor(v: t)");
+    check_func(extern_of(o->imports, "g")->func, "g: func(v: borrow<s>)");
+    check_func(extern_of(o->exports, "g")->func, "g: func()");
+    const struct wit_interface *x = extern_of(base->imports, "x")->interface;
+    const struct wit_interface *y = extern_of(o->imports, "y")->interface;
+    CHECK(y != x && y->clone_of == x && y->is_inline);
+    CHECK(y->funcs->result->elem == y->types && y->types != x->types);
+    CHECK(extern_of(o->imports, "i")->interface == p->interfaces);
+    CHECK(extern_of(o->imports, "i")->implied);
+    wit_free(&w);
+}
+
+TEST(interfaces_whose_types_are_used_are_imported_unless_exported)
+{
+    struct wit_package *p = load("package a:b;\n"
+                                 "interface i { type t = u8; }\n"
+                                 "interface j { use i.{t}; f: func(v: t); }\n"
+                                 "world one { import j; }\n"
+                                 "world two { export j; }\n"
+                                 "world three { export j; export i; }\n"
+                                 "world four { import j; import i; }\n");
+    const struct wit_world *one = p->worlds, *two = one->next, *three = two->next;
+    CHECK(extern_of(one->imports, "i")->implied && !extern_of(one->imports, "j")->implied);
+    CHECK(extern_of(two->imports, "i")->implied && !two->exports->first->next);
+    CHECK(!three->imports->first);
+    CHECK(!extern_of(three->exports, "i")->implied);
+    CHECK(!extern_of(three->next->imports, "i")->implied);
+    wit_free(&w);
+}
+
+TEST(a_gate_hides_what_is_unstable_until_its_feature_is_enabled)
+{
+    static const char text[] = "package a:b@1.0.0;\n"
+                               "@unstable(feature = red) interface r { }\n"
+                               "interface i {\n"
+                               "  @unstable(feature = red) type t = u8;\n"
+                               "  @unstable(feature = red) f: func(v: t);\n"
+                               "  @unstable(feature = green) g: func();\n"
+                               "  @since(version = 1.0.0) h: func();\n"
+                               "}\n"
+                               "world w { @unstable(feature = red) import r; export i; }\n"
+                               "@unstable(feature = green) world v { export i; }\n";
+    const struct wcp_str red = WCP_STR("red");
+    for (int k = 0; k < 3; k++) {
+        wit_init(&w);
+        w.features = &red;
+        w.feature_count = k == 1;
+        w.all_features = k == 2;
+        CHECK_INT(wit_try_text(&w, "a.wit", wcp_str(text)), 0);
+        const struct wit_interface *i = w.packages->interfaces;
+        CHECK_NAME(i->name, k ? "r" : "i");
+        i = k ? i->next : i;
+        CHECK((i->types != NULL) == (k > 0));
+        CHECK_NAME(i->funcs->name, k ? "f" : "h");
+        CHECK((w.packages->worlds->items->kind == WIT_IMPORT) == (k > 0));
+        CHECK((w.packages->worlds->next != NULL) == (k == 2));
+        wit_free(&w);
+    }
+}
+
+TEST(versions_are_valid_and_compare_as_semver_says)
+{
+    static const char *const rising[] = {"0.0.0",     "0.9.10",
+                                         "1.0.0-1",   "1.0.0-2",
+                                         "1.0.0-10",  "1.0.0--",
+                                         "1.0.0-a",   "1.0.0-a.1",
+                                         "1.0.0-a.b", "1.0.0-b",
+                                         "1.0.0",     "1.0.0+1",
+                                         "1.0.1",     "18446744073709551615.0.0"};
+    static const char *const invalid[] = {
+        "",          "1",      "1.0",        "1.0.0.0",   "1..0",
+        "01.0.0",    "1.0.0-", "1.0.0-a..b", "1.0.0-01",  "1.0.0+",
+        "1.0.0-a_b", "a.0.0",  "1.0.0-a.",   "1.0.0+a.+", "18446744073709551616.0.0"};
+    size_t n = sizeof rising / sizeof *rising;
+    for (size_t a = 0; a < n; a++) {
+        CHECK(version_is_valid(wcp_str(rising[a])));
+        for (size_t b = 0; b < n; b++) {
+            int c = version_compare(wcp_str(rising[a]), wcp_str(rising[b]));
+            if ((c > 0) - (c < 0) != (a > b) - (a < b))
+                FAIL("%s and %s compare as %d", rising[a], rising[b], c);
+        }
+    }
+    for (size_t k = 0; k < sizeof invalid / sizeof *invalid; k++)
+        if (version_is_valid(wcp_str(invalid[k])))
+            FAIL("'%s' passes for a version", invalid[k]);
+    CHECK(version_is_valid(wcp_str("1.0.0+01")));
+    CHECK_INT(version_compare(wcp_str("1.0.0-a"), wcp_str("1.0.0-a")), 0);
+}
+
+TEST(packages_have_a_limit)
+{
+    struct wcp_buf b = {0};
+    wcp_buf_fmt(&b, "package a:b; package x:p0 { interface i { type t = u8; } }");
+    for (int k = 1; k < 300; k++)
+        wcp_buf_fmt(&b, "package x:p%d { interface i { use x:p%d/i.{t}; } }", k, k - 1);
+    wcp_buf_fmt(&b, "interface i { use x:p299/i.{t}; }");
+    wcp_buf_put(&b, "", 1);
+    check_fails((char *)b.ptr, "packages need each other more than 100 deep");
+    wcp_buf_free(&b);
+}
+
+TEST(quoted_text_has_escapes)
+{
+    struct wit_package *p =
+        load("package a:b; interface i {"
+             "@external-id(\"a\\n\\t\\r\\\"\\'\\\\ \\u{e4}\\u{1F600}\\c3\\a4\") "
+             "f: func(); @external-id(\"\") g: func(); }");
+    CHECK_NAME(p->interfaces->funcs->gate->external_id, "a\n\t\r\"'\\ \u00e4\U0001f600\u00e4");
+    CHECK_NAME(p->interfaces->funcs->next->gate->external_id, "");
     wit_free(&w);
 }
 
@@ -292,7 +441,14 @@ TEST(bytes_that_are_no_text_are_refused)
 {
     check_fails("package a:b; \xff", "byte 0xff is not UTF-8");
     check_fails("\xc3", "byte 0xc3 is not UTF-8");
-    check_fails("package a:b; \x1b[31m", "a control character does not belong in WIT text");
+    static const char forbidden[] = "a character that is invisible, turns text around or is "
+                                    "deprecated does not belong in WIT text";
+    check_fails("package a:b; \x1b[31m", forbidden);
+    check_fails("package a:b; // \u202e", forbidden);
+    check_fails("package a:b; // \u0149", forbidden);
+    load("package a:b; // \u200e"), wit_free(&w);
+    check_fails("package a:b;\rinterface i {}",
+                "expected package, use, interface or world, found '\r'");
     check_fails("", "a.wit: no file says 'package namespace:name;'");
     load("\xef\xbb\xbf"
          "package a:b;\r\n\r\n// the end"),

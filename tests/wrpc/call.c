@@ -1,9 +1,12 @@
-/* call.c: the calling half: any function by its tables, parameters and results as their encoded
- * bytes in hex, and what is on the channels beside them (tests/peers/wrpc/script.rs tells the form).
+/* call.c: a caller on the SDK, for make check-peers: any function by its tables, parameters and
+ * results as their encoded bytes in hex, and what is on the channels beside them.
  *
- * Data of "now:..." is written and ended before the call is sent, and so goes inline. */
+ *     wrpc-call nats://HOST:PORT ID SCRIPT         calls the provider ID of the lattice "default"
+ *     wrpc-call unix:PATH|tcp:HOST:PORT SCRIPT
+ *
+ * tests/peers/wrpc/script.rs tells what a script is. Data of "now:..." is written and ended before
+ * the call is sent, and so goes inline. */
 #include "cli/session.h"
-#include "peer.h"
 #include "rpc/codec.h"
 #include <blobstore_blobstore.h>
 #include <http_incoming_handler.h>
@@ -78,6 +81,12 @@ __attribute__((noreturn, format(printf, 1, 2))) static void give_up(const char *
     exit(2);
 }
 
+/* The bytes that every large value is made of; tests/vec has the same. */
+static uint8_t pattern(size_t i)
+{
+    return (uint8_t)(i * 31 + 7);
+}
+
 /* --- hex --- */
 
 static void put_hex(struct wcp_buf *to, struct wcp_bytes data)
@@ -125,8 +134,8 @@ static struct wcp_in *make_out(struct decoder *d, const struct wcp_type *t, bool
 /* Takes the next element off the data into item. */
 static void next_item(struct channel *ch, void *item)
 {
-    struct decoder d = {.in = ch->data, .arena = &ch->call->arena, .on_async = make_out,
-                        .ctx = ch->call};
+    struct decoder d = {
+        .in = ch->data, .arena = &ch->call->arena, .on_async = make_out, .ctx = ch->call};
     for (const char *at = ch->path; *at; at += strcspn(at, ".") + (strchr(at, '.') != NULL))
         d.path.at[d.path.n++] = (uint32_t)strtoul(at, NULL, 10);
     if (codec_decode_element(&d, ch->elem, ch->written++, item))
@@ -180,7 +189,7 @@ static struct wcp_in *make_out(struct decoder *d, const struct wcp_type *t, bool
         size_t size = strtoul(count, NULL, 10);
         uint8_t *p = wcp_alloc(&c->arena, size, 1);
         for (size_t i = 0; i < size; i++)
-            p[i] = peer_pattern(i);
+            p[i] = pattern(i);
         ch->data = (struct wcp_bytes){p, size};
     } else {
         ch->data = from_hex(&c->arena, data);
@@ -262,7 +271,10 @@ static struct call *begin(struct peer *p, char *const *words, size_t n)
         c->words[c->word_count++] = words[i];
     void *params = wcp_alloc(&c->arena, 1, c->func.size);
     struct decoder d = {.in = from_hex(&c->arena, strcmp(words[1], "-") ? words[1] : ""),
-                        .arena = &c->arena, .err = &err, .on_async = make_out, .ctx = c};
+                        .arena = &c->arena,
+                        .err = &err,
+                        .on_async = make_out,
+                        .ctx = c};
     if (codec_decode(&d, c->func.params, params) || d.in.len)
         give_up("%s: params: %s", words[0], d.in.len ? "bytes left over" : err.msg);
     if (session_invoke(p->session, &p->link, &c->interface, 0, params, (void (*)(void))0, c,
@@ -286,11 +298,13 @@ static void end(struct call *c)
 /* DATA of what has come, as it is in the script. */
 static void put_data(struct wcp_buf *to, const struct channel *ch)
 {
-    size_t n = 0;
-    while (n < ch->got.len && ch->got.ptr[n] == peer_pattern(n))
+    size_t n = 0, zeros = 0;
+    while (n < ch->got.len && ch->got.ptr[n] == pattern(n))
         n++;
-    if (n == ch->got.len && n > 64)
-        wcp_buf_fmt(to, "pattern:%zu", n);
+    while (zeros < ch->got.len && ch->got.ptr[zeros] == 0)
+        zeros++;
+    if (ch->got.len > 64 && (n == ch->got.len || zeros == ch->got.len))
+        wcp_buf_fmt(to, "%s:%zu", zeros ? "zeros" : "pattern", ch->got.len);
     else
         put_hex(to, (struct wcp_bytes){ch->got.ptr, ch->got.len});
     if (ch->status)
@@ -439,25 +453,30 @@ static void do_line(struct peer *p, char *line)
     wcp_buf_free(&params);
 }
 
-int peer_call(const char *address, const char *id, const char *script)
+int main(int argc, char **argv)
 {
+    if (argc < 3 || argc > 4)
+        give_up("usage: wrpc-call ADDRESS [ID] SCRIPT");
+    const char *address = argv[1], *id = argc == 4 ? argv[2] : NULL;
     struct options o = {.timeout_ms = TIMEOUT_MS,
                         .value = {[OPT_LATTICE] = "default", [OPT_TIMEOUT] = ""}};
-    struct peer p = {.link = {.role = WCP_SOURCE, .name = WCP_STR("default"),
-                              .source_id = WCP_STR("wrpc-peer"), .target_id = wcp_str(id)}};
+    struct peer p = {.link = {.role = WCP_SOURCE,
+                              .name = WCP_STR("default"),
+                              .source_id = WCP_STR("wrpc-call"),
+                              .target_id = wcp_str(id)}};
     struct wcp_err err = {0};
-    o.value[id ? OPT_NATS : strncmp(address, "unix:", 5) == 0 ? OPT_UNIX : OPT_TCP] =
-        id ? address : strchr(address, ':') + 1;
-    if (session_open(&o, &p.session, &err)) {
-        (void)fprintf(stderr, "%s\n", err.msg);
-        return 1;
-    }
+    o.value[id                                  ? OPT_NATS
+            : strncmp(address, "unix:", 5) == 0 ? OPT_UNIX
+                                                : OPT_TCP] =
+        id ? address : address + strcspn(address, ":") + 1;
+    if (session_open(&o, &p.session, &err))
+        give_up("%s", err.msg);
     p.results = wcp_map_new(free);
-    FILE *f = fopen(script, "r");
+    FILE *f = fopen(argv[argc - 1], "r");
     char *line = NULL;
     size_t size = 0;
     if (!f)
-        give_up("%s cannot be read", script);
+        give_up("%s cannot be read", argv[argc - 1]);
     while (getline(&line, &size, f) > 0)
         do_line(&p, line);
     free(line);

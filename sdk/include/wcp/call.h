@@ -42,6 +42,7 @@ struct wcp_interface {
     size_t count;
     /* Offsets in the struct of handlers, one per function: a NULL handler is not served. */
     const uint32_t *handlers;
+    bool in_world; /* functions directly in a world, whose id is name: on the wire they have none */
 };
 struct wcp_export {
     const struct wcp_interface *interface;

@@ -5,11 +5,13 @@
 #include <wcp/call.h>
 #include <wcp/link.h>
 
-/* Bounds on what peers can make us hold. 0 means the default. */
+/* Bounds on what peers can make us hold. 0 means the default. Not to be set: 4096 streams and
+ * futures of a call at once, 1024 of them whose bytes come before what announces them, 16 levels of
+ * them. */
 struct wcp_limits {
     size_t message_bytes; /* parameters or results of one call without their streams: 256 MiB */
     size_t arena_bytes;   /* decoded arguments of one call: 512 MiB */
-    size_t open_calls;    /* incoming calls at once: 65536 */
+    size_t open_calls;    /* incoming calls at once: 65536; at most 262144 */
     size_t stream_bytes;  /* kept for one paused incoming stream: 16 MiB */
     size_t stream_total_bytes; /* ... for all of them: 64 MiB */
     size_t links;              /* 65536 */

@@ -14,11 +14,14 @@ union wcp_async {
 };
 
 struct wcp_in_handler {
-    /* n values of the element type (bytes of a stream<u8>); they live for this call only. */
+    /* n values of the element type (bytes of a stream<u8>); they live for this call only. Streams
+     * and futures in them are dropped when it returns, but for those that it has started: they go
+     * on by themselves, also when this one has ended. */
     void (*data)(void *ctx, const void *items, size_t n);
     /* The last callback. status 0: the peer ended the stream, or the future's value was delivered.
      * WCP_ECLOSED: it broke off; WCP_ETIMEOUT; WCP_EPROTO: bytes that are no such value;
-     * WCP_ETOOBIG: more was waiting than the limits allow. s is gone after this. */
+     * WCP_ETOOBIG: more was waiting, or open at once, than the limits allow. s is gone after this.
+     */
     void (*end)(void *ctx, int status);
 };
 
@@ -36,16 +39,17 @@ void wcp_in_cancel(struct wcp_in *s);
  * that you send; from then on the call owns it. What is written before that is sent along with
  * the value, inline if it is already ended: a small answer is then one message. */
 struct wcp_out *wcp_out_new(const struct wcp_type *elem);
-/* Send n values (bytes for u8); copies. For a future: one, once. False: more than a reasonable
- * amount is waiting to be sent; go on at on_drained. When the receiver is gone, writes are
- * discarded and return true. */
+/* Send n values (bytes for u8); copies. For a future: one, once, which it is whole with. Outgoing
+ * streams and futures in the values belong to the call, or to s as long as that is in no sent
+ * value; their writers end them as any others. False: more than a reasonable amount is waiting to
+ * be sent; go on at on_drained. When the receiver is gone, writes are discarded and return true. */
 bool wcp_out_write(struct wcp_out *s, const void *items, size_t n);
 /* Called once after a write returned false, when it makes sense to write again or the receiver is
  * gone; if it is gone already, before this returns. Replaces a former one. */
 void wcp_out_on_drained(struct wcp_out *s, void (*fn)(void *ctx), void *ctx);
 void wcp_out_end(struct wcp_out *s);   /* s is gone after this, once it is part of a sent value */
 void wcp_out_abort(struct wcp_out *s); /* as wcp_out_end, but the receiver sees it break off */
-/* Only for one that was never put into a sent value. */
+/* Only for one that was never put into a value. */
 void wcp_out_free(struct wcp_out *s);
 
 #endif

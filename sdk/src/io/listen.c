@@ -51,9 +51,7 @@ static void accept_some(struct listener *l, size_t most)
     for (size_t i = 0; i < most; i++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            struct wcp_conn *c = socket_adopt(l->all->sockets, fd);
-            if (c)
-                l->all->accept(l->all->ctx, c);
+            l->all->accept(l->all->ctx, socket_adopt(l->all->sockets, fd));
             l->short_of_files = false;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             if (!l->short_of_files)

@@ -1,8 +1,9 @@
 /* socket.c: connections over Unix sockets and TCP on a libuv loop.
  *
  * What is written collects and is tried directly at the end of the turn, as in poller.c: a socket
- * nearly always takes it, and header, frames and the end of our direction leave together. Every
- * connection is a uv_pipe_t, which is libuv's name for a stream over any descriptor.
+ * nearly always takes it, and header, frames and the end of our direction leave together. An
+ * accepted connection is read directly at first: the caller has mostly said all of it by then. Only
+ * who must wait goes to libuv, as a uv_pipe_t, its name for a stream over any descriptor.
  *
  * A connection that the core has closed after shutdown() lingers until its last byte is sent and,
  * if the peer made it, until the peer has ended its direction too: closing a socket with unread
@@ -10,6 +11,7 @@
 #include "io/socket.h"
 #include "io/address.h"
 #include "rpc/rpc.h"
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -18,8 +20,9 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define LINGER_MS  1000
-#define READ_BYTES 65536
+#define LINGER_MS   1000
+#define READ_BYTES  65536
+#define PIECE_BYTES 65536 /* that libuv gets at once: the core is told when they have left */
 
 struct place {                 /* in a list */
     struct sock *next, **prev; /* prev NULL: not in it */
@@ -28,7 +31,9 @@ struct place {                 /* in a list */
 struct sock {
     struct wcp_conn conn; /* first */
     struct sockets *all;
-    uv_pipe_t stream;
+    int fd;                   /* -1: none */
+    uv_pipe_t stream;         /* has fd, if watched */
+    struct sockaddr_un *path; /* to connect to at the end of the turn; NULL: none */
     uv_getaddrinfo_t resolve;
     struct addrinfo *addresses, *address; /* of the host; the one to try next, NULL: no more */
     int error;                            /* nothing can be written any more: why; 0: it can */
@@ -36,24 +41,27 @@ struct sock {
     struct wcp_buf sending;               /* from off on */
     size_t off;
     uv_write_t write;
+    size_t piece; /* that libuv has of sending, if writing */
     bool accepted, connected, resolving;
-    bool open; /* stream has a descriptor */
+    bool watched;
     bool reading, want_reading;
-    bool writing;           /* libuv has sending */
-    bool told;              /* rpc_conn_written is not owed */
+    bool writing;           /* libuv has some of sending */
+    bool told;              /* rpc_conn_sent is not owed */
     bool shut_wanted, shut; /* our direction */
     bool eof;               /* the peer's */
     bool given_up;          /* by the core: there is nobody to tell */
     bool ended;             /* stream is being closed for good */
-    struct place dirty, lingering;
+    struct place fresh, dirty, lingering;
     uint64_t linger_until;
 };
 
 struct sockets {
     uv_loop_t *loop;
+    uv_check_t polled;
     uv_prepare_t turn_end;
     uv_idle_t awake; /* while there is something to do at the end of the turn */
     uv_timer_t linger;
+    struct sock *fresh; /* accepted and not read yet */
     struct sock *dirty;
     struct sock *lingering, **last_lingering; /* in the order of their ends */
     size_t count;
@@ -71,27 +79,30 @@ static void on_awake(uv_idle_t *h)
 {
 }
 
+#define INSERT(s, list, where)                                                                     \
+    do {                                                                                           \
+        (s)->list = (struct place){*(where), (where)};                                             \
+        if (*(where))                                                                              \
+            (*(where))->list.prev = &(s)->list.next;                                               \
+        *(where) = (s);                                                                            \
+    } while (0)
+#define REMOVE(s, list)                                                                            \
+    do {                                                                                           \
+        if ((s)->list.prev) {                                                                      \
+            *(s)->list.prev = (s)->list.next;                                                      \
+            if ((s)->list.next)                                                                    \
+                (s)->list.next->list.prev = (s)->list.prev;                                        \
+            (s)->list.prev = NULL;                                                                 \
+        }                                                                                          \
+    } while (0)
+
 /* At the end of this turn it is looked at. */
 static void mark(struct sock *s)
 {
-    struct sockets *all = s->all;
     if (s->dirty.prev || s->ended)
         return;
-    s->dirty = (struct place){all->dirty, &all->dirty};
-    if (all->dirty)
-        all->dirty->dirty.prev = &s->dirty.next;
-    all->dirty = s;
-    uv_idle_start(&all->awake, on_awake);
-}
-
-static void unmark(struct sock *s)
-{
-    if (!s->dirty.prev)
-        return;
-    *s->dirty.prev = s->dirty.next;
-    if (s->dirty.next)
-        s->dirty.next->dirty.prev = s->dirty.prev;
-    s->dirty.prev = NULL;
+    INSERT(s, dirty, &s->all->dirty);
+    uv_idle_start(&s->all->awake, on_awake);
 }
 
 /* --- ends --- */
@@ -107,6 +118,7 @@ static void close_if_empty(struct sockets *all)
 {
     if (!all->closing || all->count || uv_is_closing((uv_handle_t *)&all->turn_end))
         return;
+    uv_close((uv_handle_t *)&all->polled, on_all_closed);
     uv_close((uv_handle_t *)&all->turn_end, on_all_closed);
     uv_close((uv_handle_t *)&all->awake, on_all_closed);
     uv_close((uv_handle_t *)&all->linger, on_all_closed);
@@ -119,7 +131,8 @@ static void on_closed(uv_handle_t *h)
 {
     struct sock *s = h->data;
     struct sockets *all = s->all;
-    s->open = s->reading = false;
+    s->fd = -1;
+    s->watched = s->reading = false;
     if (!s->ended) {
         uv_pipe_init(all->loop, &s->stream, 0);
         open_next(s);
@@ -127,6 +140,7 @@ static void on_closed(uv_handle_t *h)
     }
     if (s->addresses)
         uv_freeaddrinfo(s->addresses);
+    free(s->path);
     wcp_buf_free(&s->out);
     wcp_buf_free(&s->sending);
     free(s);
@@ -136,8 +150,11 @@ static void on_closed(uv_handle_t *h)
 
 static void close_stream(struct sock *s)
 {
-    if (!uv_is_closing((uv_handle_t *)&s->stream))
-        uv_close((uv_handle_t *)&s->stream, on_closed);
+    if (uv_is_closing((uv_handle_t *)&s->stream))
+        return;
+    if (s->fd >= 0 && !s->watched)
+        close(s->fd);
+    uv_close((uv_handle_t *)&s->stream, on_closed);
 }
 
 static void end(struct sock *s)
@@ -145,15 +162,11 @@ static void end(struct sock *s)
     if (s->ended)
         return;
     s->ended = true;
-    unmark(s);
-    if (s->lingering.prev) {
-        *s->lingering.prev = s->lingering.next;
-        if (s->lingering.next)
-            s->lingering.next->lingering.prev = s->lingering.prev;
-        else
-            s->all->last_lingering = s->lingering.prev;
-        s->lingering.prev = NULL;
-    }
+    if (s->lingering.prev && !s->lingering.next)
+        s->all->last_lingering = s->lingering.prev;
+    REMOVE(s, lingering);
+    REMOVE(s, dirty);
+    REMOVE(s, fresh);
     if (s->resolving)
         uv_cancel((uv_req_t *)&s->resolve); /* on_resolved follows in any case */
     else
@@ -175,8 +188,7 @@ static void start_lingering(struct sock *s)
 {
     struct sockets *all = s->all;
     s->linger_until = uv_now(all->loop) + LINGER_MS;
-    s->lingering = (struct place){NULL, all->last_lingering};
-    *all->last_lingering = s;
+    INSERT(s, lingering, all->last_lingering);
     all->last_lingering = &s->lingering.next;
     if (!uv_is_active((uv_handle_t *)&all->linger))
         uv_timer_start(&all->linger, on_linger, LINGER_MS, 0);
@@ -217,15 +229,18 @@ static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *out)
     *out = uv_buf_init((char *)s->all->buf, sizeof s->all->buf);
 }
 
-static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
+static void apply_reading(struct sock *s);
+
+/* n bytes are in all->buf, or that has happened. */
+static void take(struct sock *s, ssize_t n)
 {
-    struct sock *s = h->data;
     if (n > 0) {
         s->connected = true;
         if (!s->given_up)
             rpc_conn_data(&s->conn, (struct wcp_bytes){s->all->buf, (size_t)n});
     } else if (n == UV_EOF) {
         s->eof = true;
+        apply_reading(s);
         if (s->given_up)
             mark(s);
         else
@@ -237,16 +252,56 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
     }
 }
 
+static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
+{
+    take(h->data, n);
+}
+
+static void watch(struct sock *s)
+{
+    if (s->watched)
+        return;
+    int rc = uv_pipe_open(&s->stream, s->fd);
+    assert(rc == 0); /* it is a socket, and ours alone */
+    s->watched = true;
+}
+
 static void apply_reading(struct sock *s)
 {
-    bool reading = s->open && s->want_reading && !s->eof && !s->ended;
+    bool reading = s->fd >= 0 && s->want_reading && !s->eof && !s->ended && !s->fresh.prev;
     if (reading == s->reading || uv_is_closing((uv_handle_t *)&s->stream))
         return;
     s->reading = reading;
-    if (reading)
+    if (reading) {
+        watch(s);
         uv_read_start((uv_stream_t *)&s->stream, on_alloc, on_read);
-    else
+    } else {
         uv_read_stop((uv_stream_t *)&s->stream);
+    }
+}
+
+static void read_directly(struct sock *s)
+{
+    ssize_t n = 1;
+    while (n > 0 && s->want_reading && !s->ended) {
+        n = recv(s->fd, s->all->buf, sizeof s->all->buf, MSG_DONTWAIT);
+        if (n >= 0)
+            take(s, n ? n : UV_EOF);
+        else if (errno != EAGAIN && errno != EINTR)
+            take(s, -errno);
+    }
+    apply_reading(s);
+}
+
+/* Right after the callbacks of a poll. */
+static void on_polled(uv_check_t *h)
+{
+    struct sockets *all = h->data;
+    while (all->fresh) {
+        struct sock *s = all->fresh;
+        REMOVE(s, fresh);
+        read_directly(s);
+    }
 }
 
 /* --- writing, at the end of the turn --- */
@@ -276,7 +331,8 @@ static void on_written(uv_write_t *w, int status)
         return;
     if (status == 0) {
         s->connected = true;
-        s->sending.len = s->off = 0;
+        s->off += s->piece;
+        s->told = false;
         mark(s);
     } else if (s->connected || !s->reading) {
         broken(s, status);
@@ -296,49 +352,79 @@ static void flush(struct sock *s)
         }
         uv_buf_t rest =
             uv_buf_init((char *)s->sending.ptr + s->off, (unsigned)(s->sending.len - s->off));
-        int n = uv_try_write((uv_stream_t *)&s->stream, &rest, 1);
-        if (n > 0) {
+        ssize_t n = send(s->fd, rest.base, rest.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n >= 0) {
             s->connected = true;
+            s->told = false;
             s->off += (size_t)n;
-        } else if (n == UV_EAGAIN) {
+        } else if (errno == EAGAIN) {
+            watch(s);
             s->write.data = s;
-            n = uv_write(&s->write, (uv_stream_t *)&s->stream, &rest, 1, on_written);
-            s->writing = n == 0;
+            rest.len = rest.len < PIECE_BYTES ? rest.len : PIECE_BYTES;
+            int rc = uv_write(&s->write, (uv_stream_t *)&s->stream, &rest, 1, on_written);
+            s->writing = rc == 0;
+            s->piece = rest.len;
+            if (rc)
+                broken(s, rc);
+        } else if (errno != EINTR) {
+            broken(s, -errno);
         }
-        if (n < 0)
-            broken(s, n);
     }
 }
 
 /* Saves waiting for the loop to tell it. */
-static bool peer_has_ended(const struct sock *s, uv_os_fd_t fd)
+static bool peer_has_ended(const struct sock *s)
 {
     char byte;
-    return s->eof || recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
+    return s->eof || recv(s->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
+}
+
+static int try_address(struct sock *s, const struct sockaddr *a, socklen_t len)
+{
+    int fd = socket(a->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc;
+    if (fd < 0)
+        return -errno;
+    if (a->sa_family != AF_UNIX)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* else slower */
+    do
+        rc = connect(fd, a, len);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0 && errno != EINPROGRESS) {
+        rc = -errno;
+        close(fd);
+        return rc;
+    }
+    s->fd = fd;
+    apply_reading(s);
+    mark(s);
+    return 0;
 }
 
 static void look_at(struct sock *s)
 {
-    uv_os_fd_t fd = -1;
-    if (!s->open) {
+    if (s->path) { /* only now: the peer shall not wake up before there is something to read */
+        s->error = try_address(s, (const struct sockaddr *)s->path, sizeof *s->path);
+        free(s->path);
+        s->path = NULL;
+    }
+    if (s->fd < 0) {
         if (s->error)
             lost(s, s->error); /* it could not even begin */
         return;
     }
     flush(s);
-    if (s->ended || s->error || !is_written(s))
+    if (s->ended || s->error)
         return;
-    (void)uv_fileno((uv_handle_t *)&s->stream, &fd); /* it is open */
-    if (s->shut_wanted && !s->shut) {
+    bool done = is_written(s);
+    if (done && s->shut_wanted && !s->shut && !(s->given_up && s->eof)) { /* closing does it */
         s->shut = true;
-        (void)shutdown(fd, SHUT_WR); /* if that is impossible, reading tells */
+        (void)shutdown(s->fd, SHUT_WR); /* if that is impossible, reading tells */
     }
-    if (s->given_up) {
-        if (!s->accepted || peer_has_ended(s, fd))
-            end(s);
-    } else if (!s->told) {
+    if (done && s->given_up && (!s->accepted || peer_has_ended(s)))
+        end(s);
+    else if (!s->given_up && !s->told) {
         s->told = true;
-        rpc_conn_written(&s->conn);
+        rpc_conn_sent(&s->conn);
     }
 }
 
@@ -352,7 +438,7 @@ static void on_turn_end(uv_prepare_t *h)
         list->dirty.prev = &list;
     while (list) {
         struct sock *s = list;
-        unmark(s);
+        REMOVE(s, dirty);
         look_at(s);
     }
 }
@@ -362,10 +448,9 @@ static void on_turn_end(uv_prepare_t *h)
 static void conn_write(struct wcp_conn *c, struct wcp_bytes data)
 {
     struct sock *s = of(c);
-    if (s->error && s->open)
+    if (s->error && s->fd >= 0)
         return; /* there is nobody to read it */
     wcp_buf_put(&s->out, data.ptr, data.len);
-    s->told = false;
     mark(s);
 }
 
@@ -409,6 +494,7 @@ static struct sock *new_sock(struct sockets *all, bool accepted)
                                 .buffered = conn_buffered,
                                 .close = conn_close};
     s->all = all;
+    s->fd = -1;
     s->accepted = accepted;
     s->want_reading = s->told = true;
     uv_pipe_init(all->loop, &s->stream, 0);
@@ -417,48 +503,15 @@ static struct sock *new_sock(struct sockets *all, bool accepted)
     return s;
 }
 
-static int use(struct sock *s, int fd)
-{
-    int rc = uv_pipe_open(&s->stream, fd);
-    if (rc) {
-        close(fd);
-        return rc;
-    }
-    s->open = true;
-    apply_reading(s);
-    if (!is_written(s) || s->shut_wanted)
-        mark(s);
-    return 0;
-}
-
 struct wcp_conn *socket_adopt(struct sockets *all, int fd)
 {
     struct sock *s = new_sock(all, true);
-    if (use(s, fd) == 0)
-        return &s->conn;
-    end(s);
-    return NULL;
+    s->fd = fd;
+    INSERT(s, fresh, &all->fresh);
+    return &s->conn;
 }
 
 /* --- connecting --- */
-
-static int try_address(struct sock *s, const struct sockaddr *a, socklen_t len)
-{
-    int fd = socket(a->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc;
-    if (fd < 0)
-        return -errno;
-    if (a->sa_family != AF_UNIX)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* else slower */
-    do
-        rc = connect(fd, a, len);
-    while (rc < 0 && errno == EINTR);
-    if (rc < 0 && errno != EINPROGRESS) {
-        rc = -errno;
-        close(fd);
-        return rc;
-    }
-    return use(s, fd);
-}
 
 static void open_next(struct sock *s)
 {
@@ -494,7 +547,9 @@ struct wcp_conn *socket_connect(struct sockets *all, const char *text, struct wc
         return NULL;
     struct sock *s = new_sock(all, false);
     if (a.is_unix) {
-        s->error = try_address(s, (const struct sockaddr *)&a.path, sizeof a.path);
+        s->path = wcp_calloc(1, sizeof a.path);
+        *s->path = a.path;
+        mark(s);
     } else {
         struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
         s->resolve.data = s;
@@ -513,12 +568,15 @@ struct sockets *sockets_new(struct uv_loop_s *loop)
     struct sockets *all = wcp_calloc(1, sizeof *all);
     all->loop = loop;
     all->last_lingering = &all->lingering;
+    uv_check_init(loop, &all->polled);
     uv_prepare_init(loop, &all->turn_end);
     uv_idle_init(loop, &all->awake);
     uv_timer_init(loop, &all->linger);
-    all->turn_end.data = all->awake.data = all->linger.data = all;
-    all->open_handles = 3;
+    all->polled.data = all->turn_end.data = all->awake.data = all->linger.data = all;
+    all->open_handles = 4;
+    uv_check_start(&all->polled, on_polled);
     uv_prepare_start(&all->turn_end, on_turn_end);
+    uv_unref((uv_handle_t *)&all->polled);
     uv_unref((uv_handle_t *)&all->turn_end); /* connections keep the loop, if there are any */
     return all;
 }

@@ -13,7 +13,8 @@ struct sockets *sockets_new(struct uv_loop_s *loop);
 /* Connects to "unix:PATH" or "tcp:HOST:PORT" (IPv6 in brackets; each address of the host is tried).
  * NULL with err (WCP_EINVAL) if that is none; everything else is told by rpc_conn_lost. */
 struct wcp_conn *socket_connect(struct sockets *s, const char *address, struct wcp_err *err);
-/* A connection that was accepted; takes ownership of fd, which does not block. NULL with errno. */
+/* A connection that was accepted. Takes ownership of fd. Within a callback of the loop's poll: it
+ * is read right after those. */
 struct wcp_conn *socket_adopt(struct sockets *s, int fd);
 /* Every connection must have been closed by the core. What is still to be sent is sent, for a
  * second at most; s is freed while the loop runs on. NULL is allowed. */

@@ -123,8 +123,10 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
     struct wcp_outgoing *o = (struct wcp_outgoing *)x;
     if (x->dead)
         return;
-    wcp_log(WCP_WARN, "an outgoing call failed", "function", x->func->name, "to",
-            x->link ? peer_id(x->link).ptr : "a socket", "why", why, NULL);
+    static const char what[] = "an outgoing call failed";
+    if (complain(x->rpc, what, status))
+        wcp_log(WCP_WARN, what, "function", x->func->name, "to",
+                x->link ? peer_id(x->link).ptr : "a socket", "why", why, NULL);
     x->busy++;
     give_up(o, status, tell_peer);
     if (!o->delivered)
@@ -150,17 +152,14 @@ static void on_deadline(struct timer *t)
     struct wcp_outgoing *o =
         (struct wcp_outgoing *)((char *)t - offsetof(struct wcp_outgoing, x.deadline));
     struct rpc *r = o->x.rpc;
-    uint64_t due = o->x.active + r->limits.call_ms;
     char why[160];
     if (o->x.dead) { /* the accept that was waited for did not come */
         o->params_ended = true;
         settle(&o->x);
         return;
     }
-    if (r->t->now(r->t) < due) {
-        timers_set(&r->timers, t, due);
+    if (!exchange_is_late(&o->x))
         return;
-    }
     r->stats.timeouts++;
     snprintf(why, sizeof why, "%s for %u ms",
              !o->accepted    ? "nobody accepted it"
@@ -184,7 +183,10 @@ static void open_params(struct wcp_outgoing *o)
 {
     struct exchange *x = &o->x;
     bool only_ends = x->outs.first && exchange_outs_empty(x);
-    x->wire->send(x, NULL, (struct wcp_bytes){o->params.ptr + o->sent, o->params.len - o->sent});
+    struct wcp_bytes rest = {o->params.ptr, o->params.len - o->sent};
+    if (o->sent) /* else there may be nothing at all */
+        rest.ptr += o->sent;
+    x->wire->send(x, NULL, rest);
     o->sent = o->params.len;
     x->wire->end(x, NULL, false);
     o->params_ended = x->root_sent = true;
@@ -310,14 +312,13 @@ static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_ms
 
 static struct wcp_outgoing *new_outgoing(struct rpc *r, struct framed *framed,
                                          const struct wcp_interface *iface, size_t func,
-                                         const void *params, void (*done)(void), void *ctx)
+                                         void (*done)(void), void *ctx)
 {
-    const struct wcp_func *f = &iface->funcs[func];
     struct wcp_outgoing *o = wcp_calloc(1, sizeof *o);
     struct exchange *x = &o->x;
     exchange_init(x, r, false, framed);
     x->iface = iface;
-    x->func = f;
+    x->func = &iface->funcs[func];
     x->arena = &o->arena;
     x->settled = settle;
     x->fail = fail;
@@ -326,7 +327,6 @@ static struct wcp_outgoing *new_outgoing(struct rpc *r, struct framed *framed,
     o->done = done;
     o->ctx = ctx;
     r->stats.outgoing++;
-    exchange_encode(x, f->params, params, &o->params);
     x->deadline.fn = on_deadline;
     timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
     return o;
@@ -344,9 +344,10 @@ struct wcp_outgoing *rpc_invoke_conn(struct rpc *r, struct wcp_conn *conn,
                                      const struct wcp_interface *iface, size_t func,
                                      const void *params, void (*done)(void), void *ctx)
 {
-    struct wcp_outgoing *o = new_outgoing(r, framed_new(r, conn), iface, func, params, done, ctx);
+    struct wcp_outgoing *o = new_outgoing(r, framed_new(r, conn), iface, func, done, ctx);
     struct exchange *x = &o->x;
     x->on_root = on_root;
+    exchange_encode(x, x->func->params, params, &o->params);
     o->accepted = true;
     framed_begin(x);
     open_params(o);
@@ -358,16 +359,18 @@ struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
                                 const struct wcp_interface *iface, size_t func, const void *params,
                                 void (*done)(void), void *ctx)
 {
-    struct wcp_outgoing *o = new_outgoing(r, NULL, iface, func, params, done, ctx);
+    struct wcp_outgoing *o = new_outgoing(r, NULL, iface, func, done, ctx);
     struct exchange *x = &o->x;
     const struct wcp_func *f = x->func;
     x->entry.on_message = on_message;
     x->link = l;
     r->links.hold(r->links.ctx, l);
+    exchange_encode(x, f->params, params, &o->params);
 
     char subject[SUBJECT_MAX], rc[INBOX_SUBJECT_MAX];
-    int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s.%s", r->lattice,
-                     WCP_ARG(peer_id(l)), iface->name, f->name);
+    const char *instance = rpc_instance(iface);
+    int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s%s%s", r->lattice,
+                     WCP_ARG(peer_id(l)), instance, *instance ? "." : "", f->name);
     assert(n > 0 && (size_t)n < sizeof subject); /* ids are bounded where links are read */
     inbox_subject(r, &x->entry, rc);
     const struct wcp_header headers[] = {

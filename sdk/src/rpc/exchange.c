@@ -48,12 +48,21 @@ void exchange_close(struct exchange *x)
 
 bool exchange_is_quiet(const struct exchange *x)
 {
-    return !x->ins && !x->outs.first && !x->busy;
+    return !x->ins && !x->outs.first && !x->busy && !(x->framed && framed_is_sending(x));
 }
 
 void exchange_touch(struct exchange *x)
 {
     x->active = x->rpc->t->now(x->rpc->t);
+}
+
+bool exchange_is_late(struct exchange *x)
+{
+    struct rpc *r = x->rpc;
+    uint64_t due = x->active + r->limits.call_ms;
+    if (r->t->now(r->t) < due)
+        timers_set(&r->timers, &x->deadline, due);
+    return !x->deadline.pos;
 }
 
 void exchange_cut(struct exchange *x, int status, bool tell_peer)

@@ -121,10 +121,23 @@ struct rpc {
     size_t stream_bytes; /* kept in all incoming streams */
     struct wcp_out *blocked;
     struct framed *headless; /* connections whose header has not come */
-    size_t headless_count, refused_in_a_row;
+    size_t headless_count;
     bool leaving;
     struct request *requests;
+#define COMPLAINTS 64
+    struct complaint { /* what was logged in this second */
+        const char *what;
+        int status;
+        uint64_t count;
+    } complaints[COMPLAINTS];
+    size_t complaint_count;
+    struct timer complaints_over;
 };
+
+/* A line of that kind (a text that stays, and 0 or the status that it is about) is due. False:
+ * there were many in this second; it is only counted. */
+bool complain(struct rpc *r, const char *what, int status);
+void complaints_tell(struct rpc *r); /* of those that were only counted, now */
 
 void inbox_add(struct rpc *r, struct inbox_entry *e);
 void inbox_remove(struct rpc *r, struct inbox_entry *e);
@@ -140,9 +153,10 @@ static inline struct wcp_codec exchange_codec(const struct exchange *x)
 void exchange_init(struct exchange *x, struct rpc *r, bool incoming, struct framed *framed);
 /* Nothing is left of it but its memory: no channels, no timer, no inbox number, link released. */
 void exchange_close(struct exchange *x);
-/* Neither a channel is open nor one being worked on. */
+/* Neither a channel is open nor one being worked on, nor has a connection bytes to send. */
 bool exchange_is_quiet(const struct exchange *x);
-void exchange_touch(struct exchange *x); /* something moved: the deadline starts anew */
+void exchange_touch(struct exchange *x);   /* something moved: the deadline starts anew */
+bool exchange_is_late(struct exchange *x); /* nothing moved for call_ms; else sets the deadline */
 /* Keep root bytes until they can be decoded. WCP_ETOOBIG: more than the limit. */
 int exchange_keep(struct exchange *x, struct wcp_bytes first, struct wcp_err *err);
 /* Decode all of t from the bytes received so far (first: root bytes not yet in x->root). Returns 0,
@@ -184,7 +198,8 @@ void subjects_end(struct rpc *r, const char *subject);            /* an empty me
 struct framed *framed_new(struct rpc *r, struct wcp_conn *conn);
 void framed_begin(struct exchange *x); /* of an outgoing call: sends the header */
 void framed_leave(struct rpc *r);      /* those without a call shall say soon what they want */
-void framed_close_all(struct rpc *r);  /* those without a call */
+bool framed_is_sending(const struct exchange *x);
+void framed_close_all(struct rpc *r); /* those without a call */
 
 void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m);
 /* A call of s has begun on f. */

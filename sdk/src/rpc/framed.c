@@ -54,8 +54,10 @@ static void headless_remove(struct framed *f)
 static void drop(struct framed *f, const char *why)
 {
     if (why) {
+        static const char what[] = "a connection was dropped";
         f->rpc->stats.failed++;
-        wcp_log(WCP_WARN, "a connection was dropped", "why", why, NULL);
+        if (complain(f->rpc, what, WCP_EPROTO))
+            wcp_log(WCP_WARN, what, "why", why, NULL);
     }
     headless_remove(f);
     framed_free(f);
@@ -86,13 +88,12 @@ void rpc_accept(struct rpc *r, struct wcp_conn *conn, const char *source, const 
 {
     if (r->running_in + r->headless_count >= r->limits.open_calls) {
         r->stats.failed++;
-        if (r->refused_in_a_row++ == 0)
+        if (complain(r, "a connection was refused", WCP_ETOOBIG))
             wcp_logf(WCP_WARN, "connections are refused: %zu calls are open, the limit is %zu",
                      r->running_in + r->headless_count, r->limits.open_calls);
         conn->close(conn);
         return;
     }
-    r->refused_in_a_row = 0;
     struct framed *f = framed_new(r, conn);
     f->source = source;
     f->link_name = name;
@@ -121,7 +122,7 @@ static bool begin_call(struct framed *f, struct wcp_bytes *data)
     for (size_t i = 0; i < r->served_count; i++) {
         const struct served *s = &r->served[i];
         if (wcp_str_eq(wcp_str(s->func->name), function) &&
-            wcp_str_eq(wcp_str(s->iface->name), instance)) {
+            wcp_str_eq(wcp_str(rpc_instance(s->iface)), instance)) {
             headless_remove(f);
             r->stats.calls++;
             server_framed(r, s, f, f->source, f->link_name);
@@ -267,7 +268,7 @@ void rpc_conn_lost(struct wcp_conn *c, int status, const char *why)
     x->settled(x);
 }
 
-void rpc_conn_written(struct wcp_conn *c)
+void rpc_conn_sent(struct wcp_conn *c)
 {
     struct exchange *x = c->framed->x;
     if (!x)
@@ -296,10 +297,16 @@ static void send(struct exchange *x, const struct path *path, struct wcp_bytes d
     } while (data.len);
 }
 
+bool framed_is_sending(const struct exchange *x)
+{
+    struct wcp_conn *c = x->framed->conn;
+    return c && c->buffered(c);
+}
+
 void framed_begin(struct exchange *x)
 {
     struct wcp_buf b = {0};
-    frames_put_header(&b, x->iface->name, x->func->name);
+    frames_put_header(&b, rpc_instance(x->iface), x->func->name);
     x->framed->conn->write(x->framed->conn, (struct wcp_bytes){b.ptr, b.len});
     wcp_buf_free(&b);
 }

@@ -249,7 +249,8 @@ static bool in_values(struct wcp_in *s)
     size_t most = future ? 1 : (size_t)s->chunk_left;
     most = most < in.len ? most : in.len; /* each takes a byte or more */
     most = most < STEP_VALUES ? most : STEP_VALUES;
-    if (s->walk && walk(s->walk, s->buf.ptr + s->off, in.len, &need) == WCP_EMORE) {
+    if (in.len == 0 ||
+        (s->walk && walk(s->walk, s->buf.ptr + s->off, in.len, &need) == WCP_EMORE)) {
         if (s->closed)
             in_stop(s, WCP_ECLOSED);
         return s->closed;
@@ -267,7 +268,7 @@ static bool in_values(struct wcp_in *s)
                         .padded_flags = exchange_codec(x).padded_flags,
                         .on_async = on_async_in,
                         .ctx = &a};
-    char *values = wcp_alloc(&piece->arena, most ? most : 1, elem->size);
+    char *values = wcp_alloc(&piece->arena, most, elem->size);
     int rc = 0;
     do {
         void *out = values + n * elem->size;
@@ -302,8 +303,9 @@ static bool in_values(struct wcp_in *s)
         if (elem->async)
             drop_unstarted(x, s);
     } else if (rc != WCP_EMORE) {
-        wcp_log(WCP_WARN, "a value on a stream cannot be decoded", "function", x->func->name,
-                "error", err.msg, NULL);
+        static const char what[] = "a value on a stream cannot be decoded";
+        if (complain(r, what, rc))
+            wcp_log(WCP_WARN, what, "function", x->func->name, "error", err.msg, NULL);
         in_stop(s, rc == WCP_ETOOBIG ? rc : WCP_EPROTO);
     } else if (s->closed) {
         in_stop(s, WCP_ECLOSED);
@@ -342,13 +344,15 @@ static bool in_step(struct wcp_in *s)
         return s->closed;
     }
     if (s->type->kind == WCP_STREAM && s->chunk_left == 0) {
-        if (in.len == 0 || (rc = codec_get_leb(&in, 32, &s->chunk_left, &err)) == WCP_EMORE) {
+        uint64_t n = 0; /* of an incomplete number nothing may stay */
+        if (in.len == 0 || (rc = codec_get_leb(&in, 32, &n, &err)) == WCP_EMORE) {
             if (s->closed) /* without the empty chunk that ends a stream: it broke off */
                 in_stop(s, WCP_ECLOSED);
             return s->closed;
         }
         in_consume(s, in);
-        if (rc || s->chunk_left == 0)
+        s->chunk_left = n;
+        if (rc || n == 0)
             in_stop(s, rc ? WCP_EPROTO : 0);
         return true;
     }
@@ -405,10 +409,11 @@ static void in_deliver(struct wcp_in *s)
 static void in_overflow(struct wcp_in *s, size_t bytes)
 {
     struct rpc *r = s->x->rpc;
-    wcp_logf(WCP_ERROR,
-             "%s: a stream's reader is too slow: %zu bytes would wait, the limits are %zu and %zu "
-             "for all streams",
-             s->x->func->name, bytes, r->limits.stream_bytes, r->limits.stream_total_bytes);
+    if (complain(r, "a stream's reader is too slow", WCP_ETOOBIG))
+        wcp_logf(WCP_ERROR,
+                 "%s: a stream's reader is too slow: %zu bytes would wait, the limits are %zu and "
+                 "%zu for all streams",
+                 s->x->func->name, bytes, r->limits.stream_bytes, r->limits.stream_total_bytes);
     r->stats.failed++;
     in_stop(s, WCP_ETOOBIG);
     in_drop_bytes(s);
@@ -618,14 +623,13 @@ size_t ins_waiting(const struct exchange *x)
 void ins_end(struct exchange *x)
 {
     x->ins_ended = true;
-    for (bool again = true; again;) { /* each end may cancel others */
-        again = false;
-        for (struct wcp_in *s = x->ins; s && !again; s = s->next)
-            if (!s->closed && !s->over) {
-                again = true;
-                in_receive(s, (struct wcp_bytes){0}, true);
-            }
-    }
+    for (struct wcp_in *s = x->ins; s;)
+        if (s->closed || s->over) {
+            s = s->next;
+        } else {
+            in_receive(s, (struct wcp_bytes){0}, true);
+            s = x->ins; /* its end may have cancelled others */
+        }
 }
 
 void ins_cut(struct exchange *x, int status)

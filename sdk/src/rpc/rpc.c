@@ -43,6 +43,8 @@ struct rpc *rpc_new(const struct rpc_config *c)
     r->id = wcp_str_dup(wcp_str(c->id));
     r->limits = c->limits;
     limits_fill(&r->limits);
+    /* Refused calls need numbers too, and so do calls out. */
+    assert(r->limits.open_calls <= (size_t)1 << (SLOT_BITS - 2));
     r->links = c->links;
     r->instance = c->instance;
     r->serves_anyone = c->serves_anyone;
@@ -173,6 +175,11 @@ void rpc_request(struct rpc *r, const struct wcp_msg *request, uint32_t timeout_
 
 /* --- serving --- */
 
+const char *rpc_instance(const struct wcp_interface *i)
+{
+    return i->in_world ? "" : i->name;
+}
+
 void rpc_serve(struct rpc *r, const struct wcp_export *e)
 {
     char subject[512], queue[256];
@@ -183,8 +190,9 @@ void rpc_serve(struct rpc *r, const struct wcp_export *e)
         memcpy(&handler, (const char *)e->impl + e->interface->handlers[i], sizeof handler);
         if (!handler)
             continue;
-        int n = snprintf(subject, sizeof subject, "%s.wrpc.0.0.1.%s.%s", queue, e->interface->name,
-                         f->name);
+        const char *instance = rpc_instance(e->interface);
+        int n = snprintf(subject, sizeof subject, "%s.wrpc.0.0.1.%s%s%s", queue, instance,
+                         *instance ? "." : "", f->name);
         assert(n > 0 && (size_t)n < sizeof subject);
         r->served = wcp_realloc(r->served, (r->served_count + 1) * sizeof *r->served);
         r->served[r->served_count++] = (struct served){.sub = r->t->subscribe(r->t, subject, queue),
@@ -248,6 +256,7 @@ void rpc_free(struct rpc *r)
         exchange_close(x);
         x->destroy(x);
     }
+    complaints_tell(r);
     timers_close(&r->timers);
     free(r->slots);
     free(r->served);
@@ -297,9 +306,10 @@ bool rpc_lost(struct rpc *r, int sub)
         return true;
     }
     const struct served *s = find_served(r, sub);
-    if (s)
-        wcp_log(WCP_ERROR, "invocations were dropped: this provider is too slow for its callers",
-                "function", s->func->name, NULL);
+    static const char what[] =
+        "invocations were dropped: this provider is too slow for its callers";
+    if (s && complain(r, what, WCP_ETOOBIG))
+        wcp_log(WCP_ERROR, what, "function", s->func->name, NULL);
     return s != NULL;
 }
 

@@ -36,6 +36,8 @@ struct rpc_config {
 struct rpc *rpc_new(const struct rpc_config *c); /* subscribes the inbox */
 void rpc_free(struct rpc *r);                    /* ends every call first, as rpc_abort */
 
+/* What an interface is called on the wire: "" for functions directly in a world. */
+const char *rpc_instance(const struct wcp_interface *i);
 /* Queue-subscribes every function of e that has a handler. */
 void rpc_serve(struct rpc *r, const struct wcp_export *e);
 /* Leaves all of those subscriptions; running calls go on, and connections whose header comes within
@@ -68,7 +70,7 @@ void rpc_accept(struct rpc *r, struct wcp_conn *conn, const char *source, const 
 void rpc_conn_data(struct wcp_conn *c, struct wcp_bytes data); /* data lives for this call */
 void rpc_conn_eof(struct wcp_conn *c);                         /* the peer's direction has ended */
 void rpc_conn_lost(struct wcp_conn *c, int status, const char *why); /* or could not be made */
-void rpc_conn_written(struct wcp_conn *c); /* buffered() has come down to 0 */
+void rpc_conn_sent(struct wcp_conn *c); /* some of what was written, or all: see buffered() */
 
 /* Events. rpc_message returns false when sub is not one of rpc's. */
 bool rpc_message(struct rpc *r, int sub, struct wcp_msg *m);

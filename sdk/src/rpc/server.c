@@ -22,6 +22,7 @@
 
 #define REPEAT_FIRST_MS   10
 #define REPLY_SUBJECT_MAX 256
+#define ID_SHOWN          128
 
 enum reply_state {
     NOT_REPLIED,
@@ -138,12 +139,16 @@ static void on_repeat(struct timer *t)
     timers_set(&r->timers, t, r->t->now(r->t) + v->repeat_ms);
 }
 
-/* For the operator; the caller only sees that there is no value. */
-static void log_failed(struct invocation *v, const char *why)
+/* For the operator; the caller only sees that there is no value. status 0: the handler's words. */
+static void log_failed(struct invocation *v, int status, const char *why)
 {
+    static const char what[] = "a call was not served";
+    char from[ID_SHOWN + 1];
     v->x.rpc->stats.failed++;
-    wcp_log(WCP_WARN, "a call was not served", "function", v->x.func->name, "from", v->source,
-            "why", why, NULL);
+    if (!complain(v->x.rpc, what, status))
+        return;
+    snprintf(from, sizeof from, "%s", v->source); /* a header can be as long as a message */
+    wcp_log(WCP_WARN, what, "function", v->x.func->name, "from", from, "why", why, NULL);
 }
 
 /* The call is over before its time: the caller sees the end of its results without a value, its
@@ -153,7 +158,7 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
     struct invocation *v = (struct invocation *)x;
     if (x->dead)
         return;
-    log_failed(v, why);
+    log_failed(v, status, why);
     stop_waiting_for_link(v);
     x->busy++;
     enum reply_state before = v->state;
@@ -179,12 +184,9 @@ static void on_deadline(struct timer *t)
     struct invocation *v =
         (struct invocation *)((char *)t - offsetof(struct invocation, x.deadline));
     struct rpc *r = v->x.rpc;
-    uint64_t due = v->x.active + r->limits.call_ms;
     char why[160];
-    if (r->t->now(r->t) < due) {
-        timers_set(&r->timers, t, due);
+    if (!exchange_is_late(&v->x))
         return;
-    }
     if (v->state == WAITS_FOR_PROOF && (is_single(v) || v->x.dead)) {
         /* The result was sent, again and again; that the caller said nothing is its affair. */
         v->has_streams = false;
@@ -372,19 +374,20 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
     size_t n = m->reply ? strlen(m->reply) : 0;
     r->stats.calls++;
     if (n == 0 || n > REPLY_SUBJECT_MAX) {
+        const char *what = n ? "an invocation's reply subject is too long: dropped"
+                             : "an invocation without a reply subject: dropped";
         r->stats.failed++;
-        wcp_log(WCP_WARN,
-                n ? "an invocation's reply subject is too long: dropped"
-                  : "an invocation without a reply subject: dropped",
-                "function", s->func->name, NULL);
+        if (complain(r, what, WCP_EPROTO))
+            wcp_log(WCP_WARN, what, "function", s->func->name, NULL);
         return;
     }
     bool refused = r->running_in >= r->limits.open_calls;
     if (r->running_in / 2 >=
         r->limits.open_calls) { /* not even a refusal can be kept and repeated */
         r->stats.failed++;
-        wcp_logf(WCP_WARN, "%s: refused, %zu calls are open, the limit is %zu", s->func->name,
-                 r->running_in, r->limits.open_calls);
+        if (complain(r, "a call was refused", WCP_ETOOBIG))
+            wcp_logf(WCP_WARN, "%s: refused, %zu calls are open, the limit is %zu", s->func->name,
+                     r->running_in, r->limits.open_calls);
         refuse(r, m->reply);
         return;
     }
@@ -421,6 +424,7 @@ void server_link_added(struct rpc *r)
 {
     for (struct exchange *x = r->exchanges; x && r->waiting_for_link;) {
         struct invocation *v = (struct invocation *)x;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): settle() takes what it frees off the list */
         bool looks = x->incoming && v->link_wait.pos;
         if (looks) {
             x->busy++;
@@ -497,7 +501,7 @@ void wcp_call_fail(struct wcp_call *c, const char *fmt, ...)
     v->running = false;
     v->x.busy++;
     if (v->state == NOT_REPLIED) {
-        log_failed(v, why);
+        log_failed(v, 0, why);
         reply(v); /* of no bytes */
     }
     handler_done(v);

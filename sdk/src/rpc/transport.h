@@ -47,7 +47,7 @@ struct wcp_conn {
     void (*write)(struct wcp_conn *c, struct wcp_bytes data); /* copies */
     void (*shutdown)(struct wcp_conn *c);           /* our direction ends behind what was written */
     void (*want)(struct wcp_conn *c, bool reading); /* at first it reads */
-    size_t (*buffered)(struct wcp_conn *c);         /* bytes not yet written */
+    size_t (*buffered)(struct wcp_conn *c);         /* bytes not yet sent: rpc_conn_sent tells */
     /* No more events, c is gone. After shutdown() what was written is still sent, else it is not.
      */
     void (*close)(struct wcp_conn *c);

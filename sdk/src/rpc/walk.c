@@ -75,7 +75,7 @@ static void cut(uint8_t *p, size_t n, unsigned bits)
 static int integer(struct walk *w, const struct wcp_type *t, uint8_t *bytes, struct wcp_bytes *in,
                    size_t *need)
 {
-    const size_t bits = 8 * t->size, most = (bits + 6) / 7;
+    const size_t bits = 8 * (size_t)t->size, most = (bits + 6) / 7;
     for (size_t n = 1; n <= most; n++) {
         if (skip(in, 1, need))
             return WCP_EMORE;

@@ -3,7 +3,7 @@ use crate::bindings::test::vec::{api, echo, types};
 use crate::bindings::wrpc::blobstore::blobstore as blob;
 use crate::bindings::wrpc::http::{incoming_handler, outgoing_handler, types as http};
 use crate::bindings::wrpc::keyvalue::{atomics, batch, store, watcher};
-use crate::script::{later, pattern_stream, take, take_bytes, take_future, without_stream, Answer, Case};
+use crate::script::{later, pattern, source, take, take_bytes, take_future, without_stream, Answer, Case};
 use anyhow::{bail, Context as _};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -276,7 +276,7 @@ where
     let one = |i: u32| async move {
         let right = async {
             anyhow::Ok(if i % 4 == 3 {
-                let (r, io) = api::pipe(w, cx.clone(), pattern_stream(20_000)).await?;
+                let (r, io) = api::pipe(w, cx.clone(), source(20_000, pattern)).await?;
                 with_io(io, take_bytes("0", r)).await?.1 == "pattern:20000"
             } else {
                 api::add(w, cx.clone(), i, 1).await? == i + 1

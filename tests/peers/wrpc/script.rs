@@ -5,7 +5,7 @@
 //!
 //! PARAMS are the encoded parameters in hex, 00 where a stream or future is; {CASE} in them stands for
 //! the result of a former case. DATA are the encoded elements for the channel PATH, in hex, or
-//! pattern:N for N bytes; "now:" before it is for callers who can send such data along with the
+//! pattern:N for N bytes (in answers zeros:N too); "now:" before it is for callers who can send such data along with the
 //! parameters. The answer has the result in the same form:
 //!
 //!     {"case": CASE, "result": HEX, "PATH": DATA, ...}    {"case": CASE, "error": TEXT}
@@ -26,14 +26,18 @@ pub type FutureOf<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 const CHUNK: usize = 60_000;
 
-pub fn pattern(from: usize, to: usize) -> Bytes {
-    (from..to).map(|i| (i * 31 + 7) as u8).collect()
+pub fn pattern(i: usize) -> u8 {
+    (i * 31 + 7) as u8
+}
+
+pub fn zeros(_: usize) -> u8 {
+    0
 }
 
 /// n bytes, a chunk at a time.
-pub fn pattern_stream(n: usize) -> ByteStream {
-    let chunks = (0..n).step_by(CHUNK);
-    Box::pin(futures::stream::iter(chunks.map(move |at| pattern(at, n.min(at + CHUNK)))))
+pub fn source(n: usize, byte: fn(usize) -> u8) -> ByteStream {
+    let chunk = move |at| (at..n.min(at + CHUNK)).map(byte).collect();
+    Box::pin(futures::stream::iter((0..n).step_by(CHUNK).map(chunk)))
 }
 
 /// How many bytes are as the pattern has them, up to the first that is not.
@@ -41,7 +45,7 @@ pub async fn matching(mut data: ByteStream) -> usize {
     let (mut n, mut good) = (0, true);
     while let Some(chunk) = data.next().await {
         for byte in chunk {
-            good = good && byte == (n * 31 + 7) as u8;
+            good = good && byte == pattern(n);
             n += good as usize;
         }
     }
@@ -109,7 +113,7 @@ impl Case {
 
     pub fn bytes(&self, path: &str) -> anyhow::Result<ByteStream> {
         if let Some(n) = self.data(path).strip_prefix("pattern:") {
-            return Ok(pattern_stream(n.parse()?));
+            return Ok(source(n.parse()?, pattern));
         }
         let data = unhex(self.data(path))?.freeze();
         let chunks: Vec<_> = data.chunks(5).map(Bytes::copy_from_slice).collect();
@@ -172,8 +176,13 @@ pub async fn take_bytes(path: &'static str, mut data: ByteStream) -> (&'static s
     while let Some(chunk) = data.next().await {
         all.extend_from_slice(&chunk);
     }
-    let is_pattern = all.len() > 64 && all == pattern(0, all.len());
-    (path, if is_pattern { format!("pattern:{}", all.len()) } else { hex(&all) })
+    let is = |byte: fn(usize) -> u8| all.iter().copied().eq((0..all.len()).map(byte));
+    let data = match all.len() {
+        n if n > 64 && is(pattern) => format!("pattern:{n}"),
+        n if n > 64 && is(zeros) => format!("zeros:{n}"),
+        _ => hex(&all),
+    };
+    (path, data)
 }
 
 pub async fn take<T: Encode<Outgoing>>(

@@ -6,7 +6,7 @@ use crate::bindings::exports::wrpc::http::{incoming_handler, outgoing_handler};
 use crate::bindings::exports::wrpc::keyvalue::{atomics, batch, store, watcher};
 use crate::bindings::wrpc::http::types as http;
 use crate::bindings::serve;
-use crate::script::{later, matching, pattern, pattern_stream, ByteStream, FutureOf, StreamOf};
+use crate::script::{later, matching, pattern, source, zeros, ByteStream, FutureOf, StreamOf};
 use anyhow::bail;
 use bytes::Bytes;
 use futures::stream::{iter, select_all, StreamExt as _};
@@ -57,12 +57,9 @@ impl<C: Send> api::Handler<C> for Peer {
         Ok(a.wrapping_add(b))
     }
     async fn describe(&self, _: C, name: String, p: api::Point, loud: bool) -> Answer<String, String> {
-        let end = if loud { "!" } else { "." };
-        Ok(if name.is_empty() {
-            Err(format!("no name{end}"))
-        } else {
-            Ok(format!("{name} at {},{}{end}", p.x, p.y))
-        })
+        let end = if loud { "!" } else { "" };
+        let answer = format!("{name} at {},{}{end}", p.x, p.y);
+        Ok((!name.is_empty()).then_some(answer).ok_or("no name".into()))
     }
     async fn nothing(&self, _: C) -> anyhow::Result<()> {
         Ok(())
@@ -71,35 +68,35 @@ impl<C: Send> api::Handler<C> for Peer {
         Ok(())
     }
     async fn blob_len(&self, _: C, data: Bytes) -> anyhow::Result<u64> {
-        Ok(matching(Box::pin(iter([data]))).await as u64)
+        Ok(data.len() as u64)
     }
     async fn big_result(&self, _: C, n: u32) -> anyhow::Result<Bytes> {
-        Ok(pattern(0, n as usize))
+        Ok(vec![0; n as usize].into())
     }
     async fn upload(&self, _: C, _: String, data: ByteStream) -> anyhow::Result<u64> {
-        Ok(matching(data).await as u64)
+        Ok(data.fold(0, |n, chunk| async move { n + chunk.len() as u64 }).await)
     }
     async fn download(&self, _: C, _: String, n: u32) -> anyhow::Result<ByteStream> {
-        Ok(pattern_stream(n as usize))
+        Ok(source(n as usize, zeros))
     }
     async fn pipe(&self, _: C, data: ByteStream) -> anyhow::Result<ByteStream> {
         Ok(data)
     }
     async fn delay(&self, _: C, v: FutureOf<u32>) -> anyhow::Result<FutureOf<String>> {
-        Ok(Box::pin(async { v.await.to_string() }))
+        Ok(Box::pin(async { format!("#{}", v.await) }))
     }
     async fn nums(&self, _: C, s: StreamOf<u32>) -> anyhow::Result<StreamOf<String>> {
-        Ok(Box::pin(s.map(|chunk| chunk.iter().map(u32::to_string).collect())))
+        Ok(Box::pin(s.map(|chunk| chunk.iter().map(|n| format!("#{n}")).collect())))
     }
     async fn take_rec(&self, _: C, r: api::Rec) -> anyhow::Result<(u32, ByteStream)> {
-        Ok((r.b + 1, r.a))
+        Ok((r.b, r.a))
     }
     async fn fail(&self, _: C, _: u32) -> anyhow::Result<u32> {
         bail!("as asked")
     }
     async fn fail_late(&self, _: C, n: u32) -> anyhow::Result<ByteStream> {
         let breaks = futures::stream::once(async { panic!("as asked") });
-        Ok(Box::pin(pattern_stream(n as usize).chain(breaks)))
+        Ok(Box::pin(source(n as usize, zeros).chain(breaks)))
     }
     async fn not_served(&self, _: C, _: u32) -> anyhow::Result<u32> {
         bail!("this is never served")
@@ -346,7 +343,7 @@ impl<C: Send> blob::Handler<C> for Peer {
         start: u64,
         end: u64,
     ) -> Answer<(ByteStream, FutureOf<Result<(), String>>), String> {
-        let data = pattern_stream((end - start) as usize);
+        let data = source((end - start) as usize, pattern);
         Ok(good(&id.container).map(|()| (data, later(good(&id.object)))))
     }
     async fn get_object_info(&self, _: C, id: blob::ObjectId) -> Answer<blob::ObjectMetadata, String> {

@@ -1,6 +1,6 @@
-/* serve_wasi.c: key-value, HTTP and blob store interfaces, with answers that the caller can work out
+/* wasmcloud.c: key-value, HTTP and blob store interfaces, with answers that the caller can work out
  * (cases.py tells each). */
-#include "serve.h"
+#include "vec.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -37,8 +37,7 @@ static struct wcp_bytes value_of(struct wcp_str key)
 
 static bool has_value(struct wcp_str key, struct wcp_bytes value)
 {
-    return has_key(key) &&
-           wcp_str_eq(key, (struct wcp_str){(const char *)value.ptr, value.len});
+    return has_key(key) && wcp_str_eq(key, (struct wcp_str){(const char *)value.ptr, value.len});
 }
 
 static void store_get(struct keyvalue_store_get *c)
@@ -73,11 +72,10 @@ static void store_exists(struct keyvalue_store_exists *c)
 static void store_list_keys(struct keyvalue_store_list_keys *c)
 {
     uint64_t at = c->cursor ? *c->cursor : 0, next = at + 1;
-    struct wcp_str keys[] = {
-        c->bucket, wcp_fmt(&c->call.arena, "%llu", (unsigned long long)at)};
+    struct wcp_str keys[] = {c->bucket, wcp_fmt(&c->call.arena, "%llu", (unsigned long long)at)};
     if (open_bucket(&c->call, c->bucket))
-        keyvalue_store_list_keys_ok(c, (struct keyvalue_store_key_response){
-                                           {keys, 2}, c->cursor ? &next : NULL});
+        keyvalue_store_list_keys_ok(
+            c, (struct keyvalue_store_key_response){{keys, 2}, c->cursor ? &next : NULL});
 }
 
 static void atomics_increment(struct keyvalue_atomics_increment *c)
@@ -131,11 +129,11 @@ static void watcher_on_delete(struct keyvalue_watcher_on_delete *c)
     keyvalue_watcher_on_delete_ok(c);
 }
 
-const struct keyvalue_store serve_store = {store_get, store_set, store_delete, store_exists,
-                                           store_list_keys};
-const struct keyvalue_atomics serve_atomics = {atomics_increment};
-const struct keyvalue_batch serve_batch = {batch_get_many, batch_set_many, batch_delete_many};
-const struct keyvalue_watcher serve_watcher = {watcher_on_set, watcher_on_delete};
+const struct keyvalue_store vec_store = {store_get, store_set, store_delete, store_exists,
+                                         store_list_keys};
+const struct keyvalue_atomics vec_atomics = {atomics_increment};
+const struct keyvalue_batch vec_batch = {batch_get_many, batch_set_many, batch_delete_many};
+const struct keyvalue_watcher vec_watcher = {watcher_on_set, watcher_on_delete};
 
 /* --- HTTP: the request comes back as the response --- */
 
@@ -150,8 +148,8 @@ static bool is_error(struct wcp_call *c, const struct http_types_request *r)
 static struct http_types_response respond(const struct http_types_request *r, uint64_t status)
 {
     return (struct http_types_response){
-        .body = serve_relay(r->body, &wcp_u8, NULL),
-        .trailers = serve_relay(r->trailers, &http_types_option_fields_type, NULL),
+        .body = relay(r->body, &wcp_u8, &relay_same),
+        .trailers = relay(r->trailers, &http_types_option_fields_type, &relay_same),
         .status = (uint16_t)status,
         .headers = r->headers};
 }
@@ -174,8 +172,8 @@ static void outgoing_handle(struct http_outgoing_handler_handle *c)
         http_outgoing_handler_handle_ok(c, respond(&c->request, status ? *status : 204));
 }
 
-const struct http_incoming_handler serve_incoming = {incoming_handle};
-const struct http_outgoing_handler serve_outgoing = {outgoing_handle};
+const struct http_incoming_handler vec_incoming = {incoming_handle};
+const struct http_outgoing_handler vec_outgoing = {outgoing_handle};
 
 /* --- blob store: all is there but what is called "missing"; "bad" names are errors --- */
 
@@ -237,8 +235,8 @@ static void list_container_objects(struct blobstore_blobstore_list_container_obj
         .f0.out = wcp_out_new(&wcp_string), .f1 = transfer(WCP_STR(""))};
     struct wcp_out *names = r.f0.out;
     for (; i < end; i++) {
-        struct wcp_str name = wcp_fmt(&c->call.arena, "%.*s-%llu", WCP_ARG(c->name),
-                                      (unsigned long long)i);
+        struct wcp_str name =
+            wcp_fmt(&c->call.arena, "%.*s-%llu", WCP_ARG(c->name), (unsigned long long)i);
         wcp_out_write(names, &name, 1);
     }
     wcp_out_end(names);
@@ -271,7 +269,7 @@ static void get_container_data(struct blobstore_blobstore_get_container_data *c)
         return;
     blobstore_blobstore_get_container_data_ok(
         c, (struct blobstore_blobstore_tuple_stream_u8_future_result_none_string){
-               serve_pattern(c->end - c->start, false),
+               source(c->end - c->start, false, false),
                transfer(is(c->id.object, "bad") ? WCP_STR("bad is bad") : WCP_STR(""))});
 }
 
@@ -294,17 +292,27 @@ static void move_object(struct blobstore_blobstore_move_object *c)
         blobstore_blobstore_move_object_ok(c);
 }
 
-/* The call is answered before its data have come. */
+/* An object's data; the call is answered before they have come. */
 struct writing {
     struct wcp_out *end;
-    bool bad;
+    size_t right; /* bytes as the pattern has them, up to the first that is not */
+    bool wrong, bad;
 };
 
-static void written(void *ctx, size_t n, int status)
+static void on_write(void *ctx, const void *items, size_t n)
+{
+    struct writing *w = ctx;
+    for (size_t i = 0; i < n && !w->wrong; i++) {
+        w->wrong = ((const uint8_t *)items)[i] != pattern(w->right);
+        w->right += !w->wrong;
+    }
+}
+
+static void on_written(void *ctx, int status)
 {
     struct writing *w = ctx;
     char text[24];
-    (void)snprintf(text, sizeof text, "%zu", n);
+    (void)snprintf(text, sizeof text, "%zu", w->right);
     const struct blobstore_blobstore_result_none_string r = {.is_err = w->bad,
                                                              .err = wcp_str(text)};
     if (status == 0)
@@ -318,15 +326,16 @@ static void write_container_data(struct blobstore_blobstore_write_container_data
 {
     if (!is_good(&c->call, c->id.container))
         return;
+    static const struct wcp_in_handler handler = {on_write, on_written};
     struct writing *w = wcp_calloc(1, sizeof *w);
     union wcp_async end = {.out = wcp_out_new(&blobstore_blobstore_result_none_string_type)};
-    *w = (struct writing){end.out, is(c->id.object, "bad")};
-    serve_match(c->data, written, w);
+    *w = (struct writing){.end = end.out, .bad = is(c->id.object, "bad")};
+    wcp_in_start(c->data.in, &handler, w);
     blobstore_blobstore_write_container_data_ok(c, end);
 }
 
-const struct blobstore_blobstore serve_blobstore = {
-    clear_container,        container_exists, create_container, delete_container,
-    get_container_info,     list_container_objects, copy_object, delete_object,
-    delete_objects,         get_container_data, get_object_info, has_object,
-    move_object,            write_container_data};
+const struct blobstore_blobstore vec_blobstore = {
+    clear_container,    container_exists,       create_container, delete_container,
+    get_container_info, list_container_objects, copy_object,      delete_object,
+    delete_objects,     get_container_data,     get_object_info,  has_object,
+    move_object,        write_container_data};
