@@ -218,6 +218,11 @@ static void fail_late(struct vec_api_fail_late *c)
     vec_api_fail_late_ok(c, source(c->n, true, true));
 }
 
+static void ping(struct vec_tests_ping *c)
+{
+    vec_tests_ping_ok(c, c->p.v);
+}
+
 int main(int argc, char **argv)
 {
     static const struct vec_api api = {
@@ -242,12 +247,14 @@ int main(int argc, char **argv)
         .fail_void = fail_void,
         .fail_late = fail_late,
     };
+    static const struct vec_tests tests = {ping};
     return wcp_main(
         argc, argv,
         &(struct wcp_provider){
             .name = "vec",
             .exports = (struct wcp_export[]){{&vec_api_interface, &api},
                                              {&vec_echo_interface, &vec_echo_handlers},
+                                             {&vec_tests_interface, &tests},
                                              {&keyvalue_store_interface, &vec_store},
                                              {&keyvalue_atomics_interface, &vec_atomics},
                                              {&keyvalue_batch_interface, &vec_batch},

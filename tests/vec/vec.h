@@ -11,6 +11,7 @@
 #include <keyvalue_watcher.h>
 #include <vec_api.h>
 #include <vec_echo.h>
+#include <vec_tests.h>
 
 extern const struct vec_echo vec_echo_handlers; /* echo.c */
 

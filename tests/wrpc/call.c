@@ -21,6 +21,7 @@
 #include <string.h>
 #include <vec_api.h>
 #include <vec_echo.h>
+#include <vec_tests_imports.h>
 
 enum { WORDS = 16, CHANNELS = 256, CHUNK = 60000, TIMEOUT_MS = 30000 };
 
@@ -37,6 +38,7 @@ static const struct {
     {"incoming-handler", &http_incoming_handler_interface},
     {"outgoing-handler", &http_outgoing_handler_interface},
     {"blobstore", &blobstore_blobstore_interface},
+    {"tests", &vec_tests_imports_interface},
 };
 
 /* One stream or future of a call, ours or the peer's. */

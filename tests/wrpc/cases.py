@@ -82,6 +82,7 @@ def values():
 def calls():
     for a, b in ((2, 300), (0, 0), (2**32 - 1, 2)):
         yield Case("unary", "api.add", leb(a) + leb(b), leb((a + b) % 2**32))
+    yield Case("a function of the world", "tests.ping", leb(300), leb(300))
     for name, point, loud, answer in (("Ada", b"\x03\x7d", 1, OK + text("Ada at 3,-3!")),
                                       ("世界", b"\0\0", 0, OK + text("世界 at 0,0")), ("", b"\0\0", 1, ERR + text("no name"))):
         yield Case("result<string, string>", "api.describe", text(name) + point + bytes([loud]), answer)

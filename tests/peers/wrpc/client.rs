@@ -1,5 +1,6 @@
 //! Does what a script says, with the functions that bindgen has made.
 use crate::bindings::test::vec::{api, echo, types};
+use crate::bindings;
 use crate::bindings::wrpc::blobstore::blobstore as blob;
 use crate::bindings::wrpc::http::{incoming_handler, outgoing_handler, types as http};
 use crate::bindings::wrpc::keyvalue::{atomics, batch, store, watcher};
@@ -87,6 +88,7 @@ where
         "api.fail" => sync!(c, w, cx, api::fail, (x: u32) x),
         "api.fail-void" => sync!(c, w, cx, api::fail_void, (x: u32) x),
         "api.not-served" => sync!(c, w, cx, api::not_served, (x: u32) x),
+        "tests.ping" => sync!(c, w, cx, bindings::ping, (p: bindings::Pong) &p),
         "echo.echo-nested" => sync!(c, w, cx, echo::echo_nested, (v: echo::Nested) &v),
         "echo.echo-shape" => sync!(c, w, cx, echo::echo_shape, (v: echo::Shape) &v),
         "echo.echo-all" => sync!(c, w, cx, echo::echo_all, (v: echo::All) &v),

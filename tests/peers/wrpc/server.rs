@@ -5,7 +5,7 @@ use crate::bindings::exports::wrpc::blobstore::blobstore as blob;
 use crate::bindings::exports::wrpc::http::{incoming_handler, outgoing_handler};
 use crate::bindings::exports::wrpc::keyvalue::{atomics, batch, store, watcher};
 use crate::bindings::wrpc::http::types as http;
-use crate::bindings::serve;
+use crate::bindings::{serve, Handler, Pong};
 use crate::script::{later, matching, pattern, source, zeros, ByteStream, FutureOf, StreamOf};
 use anyhow::bail;
 use bytes::Bytes;
@@ -115,6 +115,12 @@ impl<C: Send> api::Handler<C> for Peer {
     }
     async fn fail_void(&self, _: C, _: u32) -> anyhow::Result<()> {
         bail!("as asked")
+    }
+}
+
+impl<C: Send> Handler<C> for Peer {
+    async fn ping(&self, _: C, p: Pong) -> anyhow::Result<u32> {
+        Ok(p.v)
     }
 }
 
