@@ -36,6 +36,9 @@ SDK_SRC := $(wildcard sdk/src/*/*.c)
 WIT_SRC := $(wildcard sdk/wit/*.c)
 WAVE_SRC := $(wildcard sdk/wave/*.c)
 CLI_SRC := $(wildcard sdk/cli/*.c)
+# What of wcp has tests of its own, with msgpack-c. Debian 13 calls its package msgpack-c, Debian 12 msgpack.
+CLI_PARTS = sdk/cli/recording.c sdk/cli/compare.c sdk/cli/tap.c
+CLI_LIBS := $(shell $(PKG_CONFIG) --libs msgpack-c 2>/dev/null || $(PKG_CONFIG) --libs msgpack 2>/dev/null)
 TEST_PROGRAMS = bench floor vec wrpc-call
 SRC_bench = tests/bench/bench.c
 SRC_floor = tests/bench/floor.c
@@ -110,14 +113,14 @@ $(foreach p,$(PROGRAMS),$(eval $(call program,$p)))
 $(BUILD)/bin/wcp: $(patsubst %.c,$(OBJ)/%.o,$(CLI_SRC) $(WAVE_SRC) $(WIT_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
+	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
 
 # --- tests: each test_*.c is an executable of its own ---
 TEST_OBJ = $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/*.c))
-$(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapters/,$$(addsuffix .o,$$(ADAPTERS_$$*))) $(BUILD)/gen/tests/gen.a $(patsubst %.c,$(OBJ)/%.o,$(WAVE_SRC) $(WIT_SRC)) $(LIB)
+$(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapters/,$$(addsuffix .o,$$(ADAPTERS_$$*))) $(BUILD)/gen/tests/gen.a $(patsubst %.c,$(OBJ)/%.o,$(CLI_PARTS) $(WAVE_SRC) $(WIT_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) -lpthread -o $@
+	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
 # Programs that tests run: the load generator, what it compares with, a provider of every type.
 $(TEST_PROGRAMS:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(SRC_$$*:.c=.o)) $(BUILD)/gen/tests/gen.a $(LIB)
 	@mkdir -p $(@D)
@@ -128,16 +131,16 @@ $(TEST_PROGRAMS:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(SRC_$
 FUZZ_USES_rpc = fake_transport
 FUZZ_USES_frames = fake_transport fake_conn
 FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(FUZZ_USES_$$*))) \
-	$(patsubst %.c,$(OBJ)/%.o,$(WIT_SRC) $(WAVE_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
+	$(patsubst %.c,$(OBJ)/%.o,$(CLI_PARTS) $(WIT_SRC) $(WAVE_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
 	$(BUILD)/gen/tests/gen.a $(LIB)
 $(BUILD)/fuzz/%: $(FUZZ_OBJ)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
 $(BUILD)/replay/%: $(FUZZ_OBJ) $(OBJ)/tests/fuzz/replay.o
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
+	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
 
 tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 .PHONY: all tests-built

@@ -336,7 +336,8 @@ static struct wcp_interface *add_interface(const char *name, const struct wcp_in
 {
     static size_t used, count;
     struct wcp_interface *i = &interfaces[count++];
-    *i = (struct wcp_interface){name, &functions[used], from->count, offsets};
+    *i = (struct wcp_interface){
+        .name = name, .funcs = &functions[used], .count = from->count, .handlers = offsets};
     CHECK(used + from->count <= sizeof functions / sizeof *functions && from->count <= 32);
     for (size_t k = 0; k < from->count; k++) {
         functions[used] = from->funcs[k];

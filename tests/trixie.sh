@@ -3,6 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 packages=$(sed -n '/^packages="build-essential/,/"$/p' tests/deps.sh | tr -d '\n' | sed 's/^packages="//; s/"$//')
+packages="$packages libmsgpack-c-dev"
 key=$(printf %s "$packages" | sha256sum | cut -c1-12)
 root=${XDG_CACHE_HOME:-$HOME/.cache}/outrigger/trixie-$key
 [ "$(id -u)" = 0 ] || { echo "check-trixie: a chroot needs root: sudo make check-trixie" >&2; exit 1; }

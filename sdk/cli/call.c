@@ -1,9 +1,7 @@
 /* call.c: wcp call: one function of a provider or component, with values from the command line. */
 #include "cli/streams.h"
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <uv.h>
 
 enum {
     EXIT_ERR = 1,       /* the function's own error */
@@ -28,8 +26,6 @@ struct call {
     void *params;
     struct wcp_outgoing *outgoing; /* until it has answered */
     int status;                    /* of the call */
-    uv_signal_t signals[2];
-    int interrupted; /* by this signal */
 };
 
 /* --- what to call --- */
@@ -120,22 +116,6 @@ static void on_done(void *ctx, const void *result, int status)
         streams_result(c->streams, result);
 }
 
-static void on_signal(uv_signal_t *handle, int signum)
-{
-    struct call *c = handle->data;
-    c->interrupted = signum;
-}
-
-static void watch_signals(struct call *c)
-{
-    static const int which[] = {SIGINT, SIGTERM};
-    for (int i = 0; i < 2; i++) {
-        uv_signal_init(session_loop(c->session), &c->signals[i]);
-        c->signals[i].data = c;
-        uv_signal_start(&c->signals[i], on_signal, which[i]);
-    }
-}
-
 static int no_answer(const struct call *c, struct wcp_err *err)
 {
     const char *id = c->link.target_id.len ? c->link.target_id.ptr : c->o->value[OPT_UNIX];
@@ -163,7 +143,7 @@ static int make_call(struct call *c, struct wcp_err *err)
     if (rc)
         return rc;
     streams_begin(c->streams);
-    while (!c->status && !c->interrupted && !streams_done(c->streams)) {
+    while (!c->status && !session_signal(c->session) && !streams_done(c->streams)) {
         session_turn(c->session, TURN_MS);
         if (c->link.target_id.len)
             streams_flush(c->streams, TURN_MS);
@@ -171,9 +151,9 @@ static int make_call(struct call *c, struct wcp_err *err)
     if (c->outgoing)
         wcp_cancel(c->outgoing);
     c->outgoing = NULL;
-    if (c->interrupted) {
+    if (session_signal(c->session)) {
         (void)wcp_fail(err, WCP_ECLOSED, "interrupted");
-        return 128 + c->interrupted;
+        return 128 + session_signal(c->session);
     }
     if (c->status)
         return no_answer(c, err);
@@ -192,13 +172,11 @@ int cmd_call(const struct options *o, struct wcp_err *err)
         return rc;
     }
     c.session = session_new(o);
-    watch_signals(&c);
+    session_watch_signals(c.session);
     rc = streams_new(o, &c.v, c.session, c.func->result, &c.streams, err);
     if (rc == 0 && (rc = read_params(&c, err)) == 0 && (rc = session_connect(c.session, err)) == 0)
         rc = make_call(&c, err);
     streams_stop(c.streams);
-    for (int i = 0; i < 2; i++)
-        uv_close((uv_handle_t *)&c.signals[i], NULL);
     uint64_t until = session_now(c.session) + LET_GO_MS;
     while (session_running(c.session) && session_now(c.session) < until)
         session_turn(c.session, LET_GO_MS);

@@ -28,6 +28,13 @@
     X(CONFIG, "config", "K=V", 1, "the provider's own configuration")                              \
     X(LINK, "link", "JSON", 1, "a link known from the start: JSON, or @FILE")                      \
     X(LOG, "log", "LEVEL", 0, "error, warn, info, debug or trace (info)")                          \
+    X(OUTPUT, "output", "FILE", 0, "where the recording goes, also -o; a new file (ID.wcprec)")    \
+    X(CALLS, "count", "N", 0, "end after so many calls")                                           \
+    X(SECONDS, "seconds", "N", 0, "end after so many seconds")                                     \
+    X(INBOX, "inbox", "PREFIX", 1, "where callers and providers have their inboxes (_INBOX)")      \
+    X(MAX_BYTES, "max-bytes", "N", 0, "keep no call that is larger (16777216)")                    \
+    X(ONLY, "only", "FUNCTION", 0, "no others; all of its name, or its end behind a dot or slash") \
+    X(CONCURRENCY, "concurrency", "N", 0, "so many calls at a time (1)")                           \
     X(UNIX, "unix", "PATH", 0, "call over this Unix socket, without NATS")                         \
     X(TCP, "tcp", "HOST:PORT", 0, "call over this TCP port, without NATS")                         \
     X(WIT, "wit", "PATH", 0, "a .wit file, a package's folder, or a folder of those (WCP_WIT)")    \
@@ -49,9 +56,9 @@ struct options {
     size_t operand_count;
     struct config source_config, target_config, config;
     struct strings source_names, target_names; /* named configs: resolved by hosts */
-    struct strings links, outs;
+    struct strings links, outs, inboxes;
     struct wcp_codec codec;
-    uint32_t timeout_ms, wait_ms;
+    uint32_t timeout_ms, wait_ms, count, seconds, max_bytes, concurrency; /* 0: not given */
 };
 
 /* A command: what wcp.c's table holds, options.c checks, and help.c prints as help and as manual
@@ -107,5 +114,8 @@ int cmd_host_data(const struct options *o, struct wcp_err *err);
 int cmd_call(const struct options *o, struct wcp_err *err);
 int cmd_encode(const struct options *o, struct wcp_err *err);
 int cmd_decode(const struct options *o, struct wcp_err *err);
+int cmd_record(const struct options *o, struct wcp_err *err);
+int cmd_replay(const struct options *o, struct wcp_err *err);
+int cmd_doctor(const struct options *o, struct wcp_err *err);
 
 #endif

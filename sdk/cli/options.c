@@ -42,15 +42,20 @@ static int put_config(const char *text, struct config *config, struct strings *n
     return 0;
 }
 
-static int put_ms(const char *text, uint32_t *ms)
+static int put_number(const char *text, uint32_t most, uint32_t *out)
 {
     char *end = NULL;
     errno = 0;
     unsigned long v = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno || v == 0 || v > 86400000)
+    if (*text < '0' || *text > '9' || *end || errno || v == 0 || v > most)
         return -1;
-    *ms = (uint32_t)v;
+    *out = (uint32_t)v;
     return 0;
+}
+
+static int put_ms(const char *text, uint32_t *ms)
+{
+    return put_number(text, 86400000, ms);
 }
 
 static bool is_id(const char *text)
@@ -89,6 +94,17 @@ static const char *take(struct options *o, int opt, const char *value)
         return put_ms(value, &o->timeout_ms) ? "a number of milliseconds, at most a day" : NULL;
     case OPT_WAIT:
         return put_ms(value, &o->wait_ms) ? "a number of milliseconds, at most a day" : NULL;
+    case OPT_INBOX:
+        if (!*value || value[strcspn(value, " \t*>")])
+            return "the beginning of subjects, without wildcards";
+        strings_put(&o->inboxes, value);
+        return NULL;
+    case OPT_CALLS: return put_number(value, UINT32_MAX, &o->count) ? "a number above 0" : NULL;
+    case OPT_SECONDS: return put_number(value, 10000000, &o->seconds) ? "a number above 0" : NULL;
+    case OPT_MAX_BYTES:
+        return put_number(value, 1 << 29, &o->max_bytes) ? "a number up to 536870912" : NULL;
+    case OPT_CONCURRENCY:
+        return put_number(value, 10000, &o->concurrency) ? "a number up to 10000" : NULL;
     case OPT_LATTICE:
     case OPT_SOURCE:
     case OPT_TARGET:
@@ -130,6 +146,8 @@ static int find_option(const char *a, size_t n)
 {
     if (strcmp(a, "-h") == 0)
         return OPT_HELP;
+    if (strcmp(a, "-o") == 0)
+        return OPT_OUTPUT;
     for (int i = 0; i < OPT_COUNT; i++)
         if (n == strlen(option_texts[i].name) + 2 && strncmp(a, "--", 2) == 0 &&
             strncmp(a + 2, option_texts[i].name, n - 2) == 0)
@@ -251,4 +269,5 @@ void options_free(struct options *o)
     strings_free(&o->target_names);
     strings_free(&o->links);
     strings_free(&o->outs);
+    strings_free(&o->inboxes);
 }

@@ -6,10 +6,13 @@
 #include "io/offline.h"
 #include "io/socket.h"
 #include <json-c/json.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
+
+enum { OTHERS_MS = 300 }; /* after the first answer, for those of others */
 
 struct session {
     uv_loop_t loop;
@@ -22,6 +25,14 @@ struct session {
     const char *lattice;
     uint32_t timeout_ms;
     char why[160]; /* what the connection complained of last: ": reason", or empty */
+    struct listener {
+        int sub;
+        void (*fn)(void *ctx, struct wcp_msg *m);
+        void *ctx;
+    } * listeners;
+    size_t listener_count, losses;
+    uv_signal_t signals[2]; /* type UV_UNKNOWN_HANDLE: not watched */
+    int signal;             /* that came, or 0 */
     /* of the question that waits for its answer */
     bool answered;
     int status;
@@ -61,7 +72,8 @@ static void on_connected(void *ctx)
 static void on_lost(void *ctx, int sub)
 {
     struct session *s = ctx;
-    rpc_lost(s->rpc, sub);
+    if (!rpc_lost(s->rpc, sub))
+        s->losses++;
 }
 
 static void on_writable(void *ctx)
@@ -73,12 +85,17 @@ static void on_writable(void *ctx)
 static void on_message(void *ctx, int sub, struct wcp_msg *m)
 {
     struct session *s = ctx;
-    rpc_message(s->rpc, sub, m);
+    if (rpc_message(s->rpc, sub, m))
+        return;
+    for (size_t i = 0; i < s->listener_count; i++)
+        if (s->listeners[i].sub == sub)
+            s->listeners[i].fn(s->listeners[i].ctx, m);
 }
 
 static void on_disconnected(void *ctx)
 {
     struct session *s = ctx;
+    s->losses++;
     rpc_disconnected(s->rpc);
 }
 
@@ -180,11 +197,15 @@ void session_close(struct session *s)
     nats_conn_close(s->nats);
     sockets_close(s->sockets);
     offline_close(s->offline);
+    for (int i = 0; i < 2; i++)
+        if (s->signals[i].loop)
+            uv_close((uv_handle_t *)&s->signals[i], NULL);
     uv_close((uv_handle_t *)&s->timer, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&s->loop); /* a loop that still has handles would have run on */
     nats_conn_cleanup();
     log_set_sink(NULL, NULL);
+    free(s->listeners);
     free(s);
 }
 
@@ -237,6 +258,98 @@ size_t session_running(const struct session *s)
 const char *session_why(const struct session *s)
 {
     return s->why;
+}
+
+struct rpc *session_rpc(const struct session *s)
+{
+    return s->rpc;
+}
+
+size_t session_losses(const struct session *s)
+{
+    return s->losses;
+}
+
+void session_listen(struct session *s, const char *subject,
+                    void (*fn)(void *ctx, struct wcp_msg *m), void *ctx)
+{
+    struct wcp_transport *t = nats_conn_transport(s->nats);
+    s->listeners = wcp_realloc(s->listeners, (s->listener_count + 1) * sizeof *s->listeners);
+    s->listeners[s->listener_count++] = (struct listener){t->subscribe(t, subject, NULL), fn, ctx};
+}
+
+struct gathering {
+    void (*fn)(void *ctx, struct wcp_bytes answer);
+    void *ctx;
+    size_t count;
+    bool nobody;
+};
+
+static void on_gathered(void *ctx, struct wcp_msg *m)
+{
+    struct gathering *g = ctx;
+    g->nobody |= m->status == 503;
+    if (m->status)
+        return;
+    g->count++;
+    g->fn(g->ctx, m->data);
+}
+
+static void ignore(void *ctx, struct wcp_msg *m)
+{
+}
+
+int session_ask_all(struct session *s, const char *subject,
+                    void (*fn)(void *ctx, struct wcp_bytes answer), void *ctx)
+{
+    struct gathering g = {.fn = fn, .ctx = ctx};
+    struct wcp_transport *t = nats_conn_transport(s->nats);
+    char reply[128];
+    (void)snprintf(reply, sizeof reply, "%s-all.%zu", t->inbox, s->listener_count);
+    session_listen(s, reply, on_gathered, &g);
+    struct listener *l = &s->listeners[s->listener_count - 1];
+    t->publish(t, &(struct wcp_msg){.subject = subject, .reply = reply});
+    uint64_t until = uv_now(&s->loop) + s->timeout_ms;
+    for (size_t seen = 0; uv_now(&s->loop) < until && !g.nobody;) {
+        turn(s, until);
+        if (g.count && !seen) {
+            seen = g.count;
+            until = uv_now(&s->loop) + OTHERS_MS;
+        }
+    }
+    t->leave(t, l->sub);
+    l->fn = ignore; /* g is gone */
+    return g.nobody ? WCP_ENOENT : 0;
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct session *s = handle->data;
+    s->signal = number;
+}
+
+void session_watch_signals(struct session *s)
+{
+    static const int which[] = {SIGINT, SIGTERM};
+    for (int i = 0; i < 2; i++) {
+        uv_signal_init(&s->loop, &s->signals[i]);
+        s->signals[i].data = s;
+        uv_signal_start(&s->signals[i], on_signal, which[i]);
+    }
+}
+
+int session_signal(const struct session *s)
+{
+    return s->signal;
+}
+
+int session_flush(struct session *s, struct wcp_err *err)
+{
+    bool done = false;
+    nats_conn_flush(s->nats, s->timeout_ms, on_flushed, &done);
+    while (!done)
+        turn(s, uv_now(&s->loop) + s->timeout_ms);
+    return *s->why ? wcp_fail(err, WCP_EIO, "NATS%s", s->why) : 0;
 }
 
 static void on_answer(void *ctx, const struct wcp_msg *m, int status)

@@ -22,6 +22,10 @@ int session_ask(struct session *s, const char *subject, struct wcp_bytes data,
 /* The same with one header. */
 int session_ask_with(struct session *s, const char *subject, struct wcp_header header,
                      struct wcp_bytes data, struct wcp_buf *answer, struct wcp_err *err);
+/* The same, for all who answer: within timeout, and within a moment after the first. Each answer
+ * is given to fn. Returns 0 also if there was none; WCP_ENOENT: nobody is there. */
+int session_ask_all(struct session *s, const char *subject,
+                    void (*fn)(void *ctx, struct wcp_bytes answer), void *ctx);
 void session_tell(struct session *s, const char *subject, struct wcp_bytes data);
 void session_sleep(struct session *s, uint32_t ms);
 uint64_t session_now(const struct session *s);
@@ -36,5 +40,17 @@ void session_turn(struct session *s, uint32_t ms);
 struct uv_loop_s *session_loop(struct session *s);
 size_t session_running(const struct session *s);  /* calls that have not ended */
 const char *session_why(const struct session *s); /* what was complained of last: ": why", or "" */
+struct rpc *session_rpc(const struct session *s);
+/* Messages on subject come to fn from now on. */
+void session_listen(struct session *s, const char *subject,
+                    void (*fn)(void *ctx, struct wcp_msg *m), void *ctx);
+/* The server has taken in all that was sent. WCP_EIO: it complained of something, as of a
+ * subscription that is not permitted. */
+int session_flush(struct session *s, struct wcp_err *err);
+size_t
+session_losses(const struct session *s); /* how often messages were: the connection was lost */
+/* From now on SIGINT and SIGTERM do not end the process, but are told by session_signal. */
+void session_watch_signals(struct session *s);
+int session_signal(const struct session *s);
 
 #endif

@@ -76,6 +76,7 @@ static void load(struct wit *w, void *arg)
 {
     const struct loading *l = arg;
     wit_load_any(w, l->path, &l->installed, l->installed != NULL);
+    tables_add_worlds(w);
 }
 
 int values_open(const struct options *o, bool need, struct values *v, struct wcp_err *err)
@@ -85,6 +86,7 @@ int values_open(const struct options *o, bool need, struct values *v, struct wcp
     struct loading l = {.installed = find_installed(installed) ? installed : NULL};
     *v = (struct values){0};
     wit_init(&v->wit);
+    v->wit.all_features = true; /* who serves it decides what there is */
     l.path = path ? path : env && *env ? env : l.installed;
     if (l.path)
         return wit_try(&v->wit, load, &l) ? print_wit_error(&v->wit, err) : 0;

@@ -8,7 +8,9 @@
 
 static char ahead(const struct wave_lexer *x, size_t n)
 {
-    return x->at + n < x->text.len ? x->text.ptr[x->at + n] : '\0';
+    if (x->at + n < x->text.len)
+        return x->text.ptr[x->at + n];
+    return '\0';
 }
 
 void wave_skip(struct wave_lexer *x)

@@ -81,7 +81,7 @@ static int expected_name(struct parser *p, const char *what, const struct wcp_ty
     for (unsigned i = 0; i < t->count; i++) {
         const char *name = t->fields[i].name;
         if (n + strlen(name) + 8 > sizeof text) {
-            n += (size_t)snprintf(text + n, sizeof text - n, ", ...");
+            (void)snprintf(text + n, sizeof text - n, i ? ", ..." : "...");
             break;
         }
         n += (size_t)snprintf(text + n, sizeof text - n, "%s%s%s", i ? ", " : "",
@@ -153,10 +153,9 @@ static int next_element(struct parser *p, char end, bool *more)
 static int member(struct parser *p, const struct wcp_field *f, char *out)
 {
     struct place here = {.up = p->place, .name = f->name};
-    p->place = &here;
+    p->place = &here; /* cppcheck-suppress autoVariables ; until the value has been read */
     int rc = value(p, f->type, out + f->offset);
-    if (rc == 0)
-        p->place = here.up;
+    p->place = here.up;
     return rc;
 }
 
@@ -269,7 +268,7 @@ static int string(struct parser *p, bool bytes, char *out)
 /* handle("0a0b") */
 static int handle(struct parser *p, char *out)
 {
-    struct wcp_bytes text;
+    struct wcp_bytes text = {0};
     if (!accept_word(p, "handle"))
         return expected(p, "a handle like handle(\"0a0b\")");
     int rc = expect(p, '(');
@@ -295,7 +294,7 @@ static int handle(struct parser *p, char *out)
 /* @FILE, @"FILE", or - for the standard input, if one begins here; else *name is NULL. */
 static int file_name(struct parser *p, const char **name)
 {
-    struct wcp_bytes quoted;
+    struct wcp_bytes quoted = {0};
     struct wave_lexer behind = p->x;
     *name = NULL;
     if (!wave_number(&p->x).len && wave_accept(&behind, '-') && !wave_label(&behind).len) {
@@ -329,7 +328,7 @@ static int elements(struct parser *p, const struct wcp_type *elem, struct list_l
     char *item = wcp_calloc(1, elem->size);
     bool more = true;
     int rc = expect(p, '[');
-    p->place = &here;
+    p->place = &here; /* cppcheck-suppress autoVariables ; until the list has been read */
     wave_skip(&p->x);
     if (rc == 0)
         more = !wave_accept(&p->x, ']');
@@ -345,8 +344,8 @@ static int elements(struct parser *p, const struct wcp_type *elem, struct list_l
         if (b.len)
             memcpy(copy, b.ptr, b.len);
         *l = (struct list_layout){copy, here.index};
-        p->place = here.up;
     }
+    p->place = here.up;
     free(item);
     wcp_buf_free(&b);
     return rc;
@@ -542,7 +541,7 @@ static int async(struct parser *p, const struct wcp_type *t, char *out)
     if (rc)
         return rc;
     if (p->r->async) {
-        if ((rc = p->r->async(p->r->ctx, t, &a, &made, &err)))
+        if (p->r->async(p->r->ctx, t, &a, &made, &err))
             return fail(p, at, "%s", err.msg);
     } else {
         copy = wcp_alloc(p->r->arena, 1, sizeof *copy);

@@ -242,7 +242,7 @@ static void func(struct wit *w, const struct wit_func *f, struct wcp_func *out)
     struct wit_type record = {
         .kind = WIT_RECORD, .pos = f->pos, .items = f->params, .count = f->count};
     struct wcp_type *params = wcp_alloc(&w->arena, 1, sizeof *params);
-    struct wcp_field *fields = f->count ? names(w, &record) : NULL;
+    struct wcp_field *fields = names(w, &record);
     struct layout l = LAYOUT(struct wcp_call);
     members(w, f->params, fields, &l);
     *params = (struct wcp_type){
@@ -268,5 +268,39 @@ const struct wcp_interface *tables_interface(struct wit *w, struct wit_interface
         func(w, f, &funcs[k++]);
     out->name = wit_interface_id(w, i).ptr;
     out->funcs = funcs;
+    out->in_world = i->is_world;
     return out;
+}
+
+static void add_funcs(struct wit *w, struct wit_interface *i, const struct wit_externs *all)
+{
+    for (const struct wit_extern *x = all->first; x; x = x->next) {
+        const struct wit_func *known = x->func ? i->funcs : NULL;
+        while (known && !wcp_str_eq(known->wire, x->func->wire))
+            known = known->next;
+        if (!x->func || known)
+            continue;
+        struct wit_func *copy = wcp_alloc(&w->arena, 1, sizeof *copy);
+        *copy = *x->func;
+        copy->next = NULL;
+        *i->funcs_end = copy;
+        i->funcs_end = &copy->next;
+    }
+}
+
+void tables_add_worlds(struct wit *w)
+{
+    for (struct wit_package *p = w->packages; p; p = p->next)
+        for (const struct wit_world *o = p->worlds; o; o = o->next) {
+            struct wit_interface *i = wcp_alloc(&w->arena, 1, sizeof *i);
+            *i = (struct wit_interface){
+                .name = o->name, .pos = o->pos, .package = p, .is_world = true};
+            i->funcs_end = &i->funcs;
+            add_funcs(w, i, o->exports);
+            add_funcs(w, i, o->imports);
+            if (!i->funcs)
+                continue;
+            *p->interfaces_end = i;
+            p->interfaces_end = &i->next;
+        }
 }

@@ -13,6 +13,9 @@ const struct wcp_type *tables_type(struct wit *w, struct wit_type *t);
 /* An interface with all its functions, for wcp_invoke: params is a struct laid out by
  * funcs[n].params, and done a tables_done. It has no handlers. Otherwise as tables_type. */
 const struct wcp_interface *tables_interface(struct wit *w, struct wit_interface *i);
+/* Functions directly in a world become those of an interface of the world's name: its exports, and
+ * what it imports besides. Once, after wit_resolve. */
+void tables_add_worlds(struct wit *w);
 typedef void tables_done(void *ctx, const void *result, int status);
 
 #endif

@@ -253,16 +253,17 @@ def many_connections_are_served():
     at = unix()
     with Listener("keyvalue-memory", "--listen", at, env=LEAN) as p:
         put(at, "k", "v")
-        get(at, "k")
-        before = p.memory_kib()
+        kib = []
 
         def some(_):
             return all(get(at, "k") == b"v" for _ in range(250))
-        began = time.monotonic()
-        with ThreadPoolExecutor(8) as pool:
-            assert all(pool.map(some, range(16)))
+        for _ in range(3):
+            began = time.monotonic()
+            with ThreadPoolExecutor(8) as pool:
+                assert all(pool.map(some, range(16)))
+            kib.append(p.memory_kib())
         print(f"# {4000 / (time.monotonic() - began):.0f} connections/s by Python")
-        assert p.memory_kib() < before + 2000, (before, p.memory_kib())
+        assert kib[2] < kib[1] + 500, kib
 
 
 def idle_connections_are_bounded_by_descriptors_and_the_others_wait():

@@ -330,8 +330,8 @@ static void deep_deliver(void (*done)(void), void *ctx, const void *result, int 
 
 static const struct wcp_func deep_func = {
     "deep", sizeof(struct deep_call), &deep_params, &deep, deep_invoke, deep_deliver};
-static const struct wcp_interface deep_interface = {"test:deep/deep", &deep_func, 1,
-                                                    (uint32_t[]){0}};
+static const struct wcp_interface deep_interface = {
+    .name = "test:deep/deep", .funcs = &deep_func, .count = 1, .handlers = (uint32_t[]){0}};
 static void nothing(void)
 {
 }

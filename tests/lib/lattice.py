@@ -10,7 +10,7 @@ import threading
 import uuid
 
 from nats import Nats, NoResponders, Timeout
-from processes import BIN, Server, free_port, nats_server, redis, redis_server, start, temporary_path, wait_for
+from processes import APART, BIN, ROOT, Server, free_port, nats_server, redis, redis_server, start, started, temporary_path, wait_for
 
 HOST_ID = "NTESTHOST"
 # Hosts start providers with nothing in the environment; sanitizers may need something.

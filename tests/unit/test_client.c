@@ -110,6 +110,124 @@ TEST(a_result_before_the_accept_still_gets_its_end_of_parameters)
     fixture_close(&f);
 }
 
+/* What a raw call was told: "path:hex " for bytes, "path. " for an end, "!status" */
+static char told[400];
+static struct wcp_outgoing *raw_call;
+
+static void on_raw_received(void *ctx, struct wcp_str path, struct wcp_bytes data)
+{
+    size_t n = strlen(told);
+    n += (size_t)snprintf(told + n, sizeof told - n, "%.*s%s", WCP_ARG(path), data.len ? ":" : ".");
+    for (size_t i = 0; i < data.len; i++)
+        n += (size_t)snprintf(told + n, sizeof told - n, "%02x", data.ptr[i]);
+    snprintf(told + n, sizeof told - n, " ");
+    if (ctx && data.len == 0) { /* which end it was told to wait for */
+        wcp_cancel(raw_call);
+        raw_call = NULL;
+    }
+}
+
+static void on_raw_failed(void *ctx, int status)
+{
+    snprintf(told + strlen(told), sizeof told - strlen(told), "!%d", status);
+}
+
+static void call_raw(void *ctx, size_t channel_count)
+{
+    static const struct wcp_header headers[] = {{"source-id", "comp2"}, {"x", "y"}};
+    static const struct rpc_channel channels[] = {{{{1}, 1}, {(const uint8_t *)"\2ab", 4}},
+                                                  {{{0, 3}, 2}, {NULL, 0}}};
+    raw_call = rpc_invoke_raw(f.rpc, "comp",
+                              &(struct rpc_raw){.function = "test:vec/api@0.1.0.add",
+                                                .headers = headers,
+                                                .header_count = 2,
+                                                .params = {(const uint8_t *)"\2\xac\2", 3},
+                                                .channels = channels,
+                                                .channel_count = channel_count,
+                                                .received = on_raw_received,
+                                                .failed = on_raw_failed,
+                                                .ctx = ctx});
+}
+
+TEST(a_raw_call_sends_bytes_and_is_told_bytes)
+{
+    fixture_init(&f, NULL);
+    call_raw(NULL, 2);
+    invoked("add", "02ac02");
+    CHECK_INT(f.net.sent[0].header_count, 2);
+    CHECK_STR(f.net.sent[0].headers[0].value, "comp2");
+    fixture_inbox(&f, rc, RS, NO_DATA);
+    fixture_pass_ms(&f, 2);
+    fixture_expect(&f, RS ".params", "");
+    fixture_expect(&f, RS ".params.1", "02616200");
+    fixture_expect(&f, RS ".params.1", "");
+    fixture_expect(&f, RS ".params.0.3", "");
+    fixture_inbox(&f, rc_results_0, NULL, test_unhex("01"));
+    fixture_inbox(&f, rc_results, NULL, test_unhex("ae"));
+    fixture_inbox(&f, rc_results, NULL, test_unhex("02"));
+    fixture_inbox(&f, rc_results, NULL, NO_DATA);
+    fixture_inbox(&f, rc_results_0, NULL, NO_DATA);
+    CHECK_STR(told, "0:01 :ae :02 . 0. ");
+    wcp_cancel(raw_call);
+    fixture_expect_nothing(&f);
+    fixture_close(&f);
+}
+
+TEST(a_raw_call_is_not_told_what_is_repeated)
+{
+    fixture_init(&f, NULL);
+    call_raw(NULL, 0);
+    invoked("add", "02ac02");
+    fixture_inbox(&f, rc, RS, NO_DATA);
+    fixture_inbox(&f, rc_results, NULL, test_unhex("ae02"));
+    fixture_inbox(&f, rc, RS, NO_DATA);
+    fixture_inbox(&f, rc_results, NULL, test_unhex("ae02"));
+    fixture_inbox(&f, rc_results, NULL, test_unhex("ae02")); /* without an accept: more of it */
+    fixture_inbox(&f, rc, RS, NO_DATA);
+    fixture_inbox(&f, rc_results, NULL, NO_DATA);
+    CHECK_STR(told, ":ae02 :ae02 . ");
+    wcp_cancel(raw_call);
+    fixture_close(&f);
+}
+
+TEST(a_raw_call_may_end_where_it_is_told)
+{
+    fixture_init(&f, NULL);
+    call_raw(&f, 0);
+    invoked("add", "02ac02");
+    fixture_inbox(&f, rc, RS, NO_DATA);
+    fixture_expect(&f, RS ".params", "");
+    fixture_inbox(&f, rc_results, NULL, NO_DATA);
+    fixture_inbox(&f, rc_results, NULL, test_unhex("01"));
+    CHECK_STR(told, ". ");
+    fixture_close(&f);
+}
+
+TEST(a_raw_call_fails_as_others_do)
+{
+    fixture_init(&f, NULL);
+    call_raw(NULL, 2);
+    invoked("add", "02ac02");
+    fixture_pass_ms(&f, 30000);
+    CHECK_STR(told, "!-8");
+    fixture_inbox(&f, rc, RS, NO_DATA); /* too late, but it must be told that nothing comes */
+    fixture_expect(&f, RS ".params", "");
+    fixture_expect(&f, RS ".params.1", "");
+    fixture_expect(&f, RS ".params.0.3", "");
+    fixture_close(&f);
+
+    told[0] = '\0';
+    fixture_init(&f, NULL);
+    call_raw(NULL, 1);
+    invoked("add", "02ac02");
+    struct wcp_msg m = fake_message(&f.net, rc, NULL, NO_DATA, NULL);
+    m.status = 503;
+    rpc_message(f.rpc, fake_sub(&f.net, "_INBOX.me.>"), &m);
+    fake_done(&f.net, &m);
+    CHECK_STR(told, "!-5");
+    fixture_close(&f);
+}
+
 TEST(nobody_there_is_known_at_once)
 {
     fixture_init(&f, NULL);

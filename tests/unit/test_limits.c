@@ -36,8 +36,10 @@ static const struct wcp_type *const param_types[FUNCTIONS] = {
 static struct wcp_field fields[FUNCTIONS];
 static struct wcp_type params[FUNCTIONS];
 static struct wcp_func funcs[FUNCTIONS];
-static const struct wcp_interface interface = {"test:limits/all", funcs, FUNCTIONS,
-                                               (uint32_t[FUNCTIONS]){0}};
+static const struct wcp_interface interface = {.name = "test:limits/all",
+                                               .funcs = funcs,
+                                               .count = FUNCTIONS,
+                                               .handlers = (uint32_t[FUNCTIONS]){0}};
 
 static struct call *calls[10]; /* that wait for their reply */
 static size_t call_count;

@@ -149,7 +149,8 @@ static void deliver(void (*done)(void), void *ctx, const void *result, int statu
 }
 
 static const struct wcp_func func = {"f", sizeof(struct call), &params, &mixed, invoke, deliver};
-static const struct wcp_interface interface = {"test:old/peers", &func, 1, (uint32_t[]){0}};
+static const struct wcp_interface interface = {
+    .name = "test:old/peers", .funcs = &func, .count = 1, .handlers = (uint32_t[]){0}};
 
 static void nobody(void)
 {

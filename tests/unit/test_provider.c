@@ -38,7 +38,8 @@ static void handler(void)
 static const struct wcp_func funcs[] = {
     {.name = "get", .size = sizeof(struct wcp_call), .params = &no_params, .invoke = invoke}};
 static const uint32_t handlers[] = {0};
-static const struct wcp_interface store = {"wrpc:keyvalue/store@0.2.0-draft", funcs, 1, handlers};
+static const struct wcp_interface store = {
+    .name = "wrpc:keyvalue/store@0.2.0-draft", .funcs = funcs, .count = 1, .handlers = handlers};
 static const struct {
     void (*get)(void);
 } impl = {handler};

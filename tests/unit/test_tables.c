@@ -10,6 +10,7 @@
 #include "keyvalue_watcher.h"
 #include "vec_api.h"
 #include "vec_echo.h"
+#include "vec_tests.h"
 #include "wave/tables.h"
 #include "wit/load.h"
 
@@ -26,6 +27,7 @@ static void load_tests(void)
     wit_init(&w);
     if (wit_try(&w, load, NULL))
         FAIL("%s", w.error.msg);
+    tables_add_worlds(&w);
 }
 
 static unsigned compared;
@@ -63,6 +65,7 @@ static void compare_interface(const struct wcp_interface *want)
         FAIL("there is no interface %s", want->name);
     CHECK_STR(got->name, want->name);
     CHECK_INT(got->count, want->count);
+    CHECK_INT(got->in_world, want->in_world);
     for (size_t k = 0; k < want->count; k++) {
         const struct wcp_func *g = &got->funcs[k], *f = &want->funcs[k];
         CHECK_STR(g->name, f->name);
@@ -84,6 +87,7 @@ TEST(tables_are_those_of_generated_code)
     compare_interface(&keyvalue_batch_interface);
     compare_interface(&keyvalue_store_interface);
     compare_interface(&keyvalue_watcher_interface);
+    compare_interface(&vec_tests_interface);
     CHECK(compared > 300);
     wit_free(&w);
 }

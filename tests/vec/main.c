@@ -52,6 +52,11 @@ static void fail_void(struct vec_api_fail_void *c)
     wcp_call_fail(&c->call, "asked to fail with %u", c->x);
 }
 
+static void ping(struct vec_tests_ping *c)
+{
+    vec_tests_ping_ok(c, c->p.v);
+}
+
 /* --- counters: a handle is the number of one --- */
 
 #define COUNTERS 100
@@ -216,11 +221,6 @@ static void download(struct vec_api_download *c)
 static void fail_late(struct vec_api_fail_late *c)
 {
     vec_api_fail_late_ok(c, source(c->n, true, true));
-}
-
-static void ping(struct vec_tests_ping *c)
-{
-    vec_tests_ping_ok(c, c->p.v);
 }
 
 int main(int argc, char **argv)

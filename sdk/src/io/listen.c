@@ -116,7 +116,7 @@ static int add(struct listeners *all, int fd, const char *path, struct wcp_err *
     l->fd = fd;
     l->next = all->first;
     all->first = l;
-    strcpy(l->path, path);
+    (void)snprintf(l->path, sizeof l->path, "%s", path); /* it came from such an array */
     if (*path)
         (void)lstat(path, &l->made); /* if it has vanished, there is nothing to remove */
     uv_poll_init(all->loop, &l->poll, fd);
@@ -179,7 +179,7 @@ static int open_address(struct listeners *all, const char *text, struct wcp_err 
     if (rc)
         return rc;
     if (a.is_unix)
-        return (rc = open_path(all, &a.path, err)) ? wcp_wrap(err, "%s", text) : 0;
+        return open_path(all, &a.path, err) ? wcp_wrap(err, "%s", text) : 0;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     int why = getaddrinfo(a.host, a.port, &hints, &found);

@@ -266,7 +266,7 @@ static void server_failed(struct nats_conn *n, const char *why)
     uv_timer_start(&n->retry, on_retry, (uint64_t)backoff_ms(n->pauses++), 0);
 }
 
-static void on_probed(void *ctx, const char *why)
+static void on_probed(void *ctx, const char *why, const char *greeting)
 {
     struct nats_conn *n = ctx;
     n->probe = NULL;

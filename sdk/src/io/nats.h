@@ -36,6 +36,9 @@ struct nats_conn;
 struct nats_conn *nats_conn_new(struct uv_loop_s *loop, const struct nats_config *c,
                                 const struct nats_events *ev, struct wcp_err *err);
 struct wcp_transport *nats_conn_transport(struct nats_conn *n); /* lives as long as n */
+/* The headers of a message that came from such a connection, in any order. */
+void nats_headers(const struct wcp_msg *m,
+                  void (*each)(void *ctx, const char *name, const char *value), void *ctx);
 bool nats_conn_is_up(const struct nats_conn *n);
 /* Calls done when the server has got all that was published so far, or after limit_ms. One at a
  * time: a second call replaces the first, whose done is then never called. */

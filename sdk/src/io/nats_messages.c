@@ -253,6 +253,22 @@ static const char *header(const struct wcp_msg *m, const char *name)
     return m->owner && natsMsgHeader_Get(m->owner, name, &value) == NATS_OK ? value : NULL;
 }
 
+void nats_headers(const struct wcp_msg *m,
+                  void (*each)(void *ctx, const char *name, const char *value), void *ctx)
+{
+    const char **names = NULL, **values = NULL;
+    int name_count = 0, value_count = 0;
+    if (!m->owner || natsMsgHeader_Keys(m->owner, &names, &name_count))
+        return; /* it has none */
+    for (int i = 0; i < name_count; i++)
+        if (!natsMsgHeader_Values(m->owner, names[i], &values, &value_count)) {
+            for (int k = 0; k < value_count; k++)
+                each(ctx, names[i], values[k]);
+            free(values);
+        }
+    free(names);
+}
+
 static void hand_over(struct nats_conn *n, size_t i, natsMsg *msg)
 {
     struct wcp_msg m = {

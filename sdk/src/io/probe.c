@@ -133,7 +133,7 @@ struct probe {
     size_t greeting_len;
     bool pinged;
     char why[160];
-    void (*done)(void *ctx, const char *why);
+    void (*done)(void *ctx, const char *why, const char *greeting);
     void *ctx;
 };
 
@@ -147,7 +147,7 @@ static void settle(struct probe *p)
     if (p->list)
         uv_freeaddrinfo(p->list);
     if (p->done)
-        p->done(p->ctx, p->why[0] ? p->why : NULL);
+        p->done(p->ctx, p->why[0] ? p->why : NULL, p->greeting);
     free(p);
 }
 
@@ -307,7 +307,7 @@ static void on_resolved(uv_getaddrinfo_t *r, int status, struct addrinfo *list)
 }
 
 struct probe *probe_start(uv_loop_t *loop, const struct server *s,
-                          void (*done)(void *ctx, const char *why), void *ctx)
+                          void (*done)(void *ctx, const char *why, const char *greeting), void *ctx)
 {
     static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct probe *p = wcp_calloc(1, sizeof *p);

@@ -25,9 +25,11 @@ void servers_free(struct servers *s);
 
 struct probe;
 /* done is called once, never before this returns: why is NULL when a NATS server answered, else
- * what is wrong (for that call only). The probe is gone then. s must live until done or cancel. */
+ * what is wrong; greeting is what it said first, "INFO {...}", or "" (both for that call only). The
+ * probe is gone then. s must live until done or cancel. */
 struct probe *probe_start(struct uv_loop_s *loop, const struct server *s,
-                          void (*done)(void *ctx, const char *why), void *ctx);
+                          void (*done)(void *ctx, const char *why, const char *greeting),
+                          void *ctx);
 void probe_cancel(struct probe *p); /* done is not called any more */
 
 #endif

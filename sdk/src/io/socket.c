@@ -208,7 +208,7 @@ static int status_of(int error)
 /* Neither direction goes on. */
 static void lost(struct sock *s, int error)
 {
-    if (!s->connected && !s->accepted && s->address) { /* the host has more addresses */
+    if (!s->connected && s->address && !s->given_up) { /* the host has more addresses */
         s->error = 0;
         close_stream(s);
         return;
@@ -291,17 +291,6 @@ static void read_directly(struct sock *s)
             take(s, -errno);
     }
     apply_reading(s);
-}
-
-/* Right after the callbacks of a poll. */
-static void on_polled(uv_check_t *h)
-{
-    struct sockets *all = h->data;
-    while (all->fresh) {
-        struct sock *s = all->fresh;
-        REMOVE(s, fresh);
-        read_directly(s);
-    }
 }
 
 /* --- writing, at the end of the turn --- */
@@ -395,17 +384,33 @@ static int try_address(struct sock *s, const struct sockaddr *a, socklen_t len)
         return rc;
     }
     s->fd = fd;
-    apply_reading(s);
     mark(s);
     return 0;
 }
 
+static void open_next(struct sock *s)
+{
+    int rc = UV_EAI_NONAME;
+    s->error = 0;
+    while (s->address && rc) {
+        const struct addrinfo *a = s->address;
+        s->address = a->ai_next;
+        rc = try_address(s, a->ai_addr, a->ai_addrlen);
+    }
+    s->error = rc;
+    if (rc)
+        mark(s);
+}
+
 static void look_at(struct sock *s)
 {
-    if (s->path) { /* only now: the peer shall not wake up before there is something to read */
+    /* Only now: the peer shall not wake up before there is something to read. */
+    if (s->path) {
         s->error = try_address(s, (const struct sockaddr *)s->path, sizeof *s->path);
         free(s->path);
         s->path = NULL;
+    } else if (s->fd < 0 && s->address && !uv_is_closing((uv_handle_t *)&s->stream)) {
+        open_next(s);
     }
     if (s->fd < 0) {
         if (s->error)
@@ -420,6 +425,7 @@ static void look_at(struct sock *s)
         s->shut = true;
         (void)shutdown(s->fd, SHUT_WR); /* if that is impossible, reading tells */
     }
+    apply_reading(s); /* of one that was just made: the peer shall find its bytes first */
     if (done && s->given_up && (!s->accepted || peer_has_ended(s)))
         end(s);
     else if (!s->given_up && !s->told) {
@@ -428,9 +434,8 @@ static void look_at(struct sock *s)
     }
 }
 
-static void on_turn_end(uv_prepare_t *h)
+static void look_at_all(struct sockets *all)
 {
-    struct sockets *all = h->data;
     struct sock *list = all->dirty;
     uv_idle_stop(&all->awake); /* who is marked from now on starts it again */
     all->dirty = NULL;
@@ -441,6 +446,25 @@ static void on_turn_end(uv_prepare_t *h)
         REMOVE(s, dirty);
         look_at(s);
     }
+}
+
+/* Right after the callbacks of a poll. What these wrote goes out at once: before libuv closes what
+ * was ended meanwhile, which takes its time. */
+static void on_polled(uv_check_t *h)
+{
+    struct sockets *all = h->data;
+    while (all->fresh) {
+        struct sock *s = all->fresh;
+        REMOVE(s, fresh);
+        read_directly(s);
+    }
+    look_at_all(all);
+}
+
+/* What timers and others have written. */
+static void on_turn_end(uv_prepare_t *h)
+{
+    look_at_all(h->data);
 }
 
 /* --- the connection, as the core sees it --- */
@@ -513,20 +537,6 @@ struct wcp_conn *socket_adopt(struct sockets *all, int fd)
 
 /* --- connecting --- */
 
-static void open_next(struct sock *s)
-{
-    int rc = UV_EAI_NONAME;
-    s->error = 0;
-    while (s->address && rc) {
-        const struct addrinfo *a = s->address;
-        s->address = a->ai_next;
-        rc = try_address(s, a->ai_addr, a->ai_addrlen);
-    }
-    s->error = rc;
-    if (rc)
-        mark(s);
-}
-
 static void on_resolved(uv_getaddrinfo_t *r, int status, struct addrinfo *found)
 {
     struct sock *s = r->data;
@@ -549,15 +559,19 @@ struct wcp_conn *socket_connect(struct sockets *all, const char *text, struct wc
     if (a.is_unix) {
         s->path = wcp_calloc(1, sizeof a.path);
         *s->path = a.path;
-        mark(s);
     } else {
-        struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-        s->resolve.data = s;
-        s->error = uv_getaddrinfo(all->loop, &s->resolve, on_resolved, a.host, a.port, &hints);
-        s->resolving = s->error == 0;
+        struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                                 .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST};
+        if (getaddrinfo(a.host, a.port, &hints, &s->addresses) == 0) { /* no name: no waiting */
+            s->address = s->addresses;
+        } else {
+            hints.ai_flags = AI_NUMERICSERV;
+            s->resolve.data = s;
+            s->error = uv_getaddrinfo(all->loop, &s->resolve, on_resolved, a.host, a.port, &hints);
+            s->resolving = s->error == 0;
+        }
     }
-    if (s->error)
-        mark(s);
+    mark(s);
     return &s->conn;
 }
 

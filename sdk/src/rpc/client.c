@@ -21,8 +21,19 @@
 #define REPLY_SUBJECT_MAX 256
 #define SUBJECT_MAX       1024
 
+/* A call as bytes: there is no type to decode with, and what it is for is told as it comes. */
+struct raw {
+    struct rpc_raw c; /* only its functions and ctx are used */
+    struct wcp_func func;
+    struct wcp_interface iface;
+    size_t messages; /* of the root; the first is kept in x.root */
+    bool accept_repeated;
+    char function[];
+};
+
 struct wcp_outgoing {
     struct exchange x; /* first */
+    struct raw *raw;   /* NULL: it has types */
     struct wcp_arena arena;
     void (*done)(void);
     void *ctx;
@@ -55,6 +66,7 @@ static void destroy(struct exchange *x)
     if (o->owner)
         x->rpc->t->release(x->rpc->t, o->owner);
     free(x->send_base);
+    free(o->raw);
     free(o);
 }
 
@@ -126,7 +138,10 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
     static const char what[] = "an outgoing call failed";
     if (complain(x->rpc, what, status))
         wcp_log(WCP_WARN, what, "function", x->func->name, "to",
-                x->link ? peer_id(x->link).ptr : "a socket", "why", why, NULL);
+                x->link     ? peer_id(x->link).ptr
+                : x->framed ? "a socket"
+                            : "another id",
+                "why", why, NULL);
     x->busy++;
     give_up(o, status, tell_peer);
     if (!o->delivered)
@@ -224,8 +239,11 @@ static void on_accept(struct wcp_outgoing *o, const struct wcp_msg *m)
     struct exchange *x = &o->x;
     size_t n = m->reply ? strlen(m->reply) : 0;
     char why[64];
-    if (o->accepted)
-        return; /* repeated */
+    if (o->accepted) { /* repeated */
+        if (o->raw)
+            o->raw->accept_repeated = true;
+        return;
+    }
     exchange_touch(x);
     if (x->dead && (m->status || n == 0)) { /* given up, and nothing will be accepted */
         end_params(o);
@@ -288,6 +306,27 @@ static void on_result(struct wcp_outgoing *o, struct wcp_bytes first, void **own
     deliver(o, 0);
 }
 
+/* What is repeated with an accept (server.c) is bytes behind the value, for who knows its type.
+ * Here it is known by being the same as all that came before. */
+static bool is_repeated(struct wcp_outgoing *o, struct wcp_bytes data)
+{
+    struct raw *raw = o->raw;
+    struct wcp_buf *root = &o->x.root;
+    bool same = raw->accept_repeated && raw->messages == 1 && data.len == root->len &&
+                memcmp(data.ptr, root->ptr, data.len) == 0;
+    raw->accept_repeated = false;
+    if (data.len && !same && raw->messages++ == 0)
+        wcp_buf_put(root, data.ptr, data.len);
+    return data.len && same;
+}
+
+static void on_raw(struct wcp_outgoing *o, struct wcp_str path, struct wcp_bytes data)
+{
+    exchange_touch(&o->x);
+    if (!o->delivered && (path.len || !is_repeated(o, data)))
+        o->raw->c.received(o->raw->c.ctx, path, data);
+}
+
 static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_msg *m)
 {
     struct wcp_outgoing *o = (struct wcp_outgoing *)e;
@@ -299,11 +338,17 @@ static void on_message(struct inbox_entry *e, struct wcp_str tail, struct wcp_ms
         exchange_touch(x);
         on_answering(o);
         x->root_ended |= m->data.len == 0;
-        on_result(o, m->data, &m->owner);
+        if (o->raw)
+            on_raw(o, WCP_STR(""), m->data);
+        else
+            on_result(o, m->data, &m->owner);
     } else if (tail.len > 8 && memcmp(tail.ptr, "results.", 8) == 0) {
         struct path p;
+        struct wcp_str path = {tail.ptr + 8, tail.len - 8};
         on_answering(o);
-        if (path_parse((struct wcp_str){tail.ptr + 8, tail.len - 8}, &p))
+        if (o->raw)
+            on_raw(o, path, m->data);
+        else if (path_parse(path, &p))
             exchange_receive(x, &p, m->data, m->data.len == 0);
     }
     x->busy--;
@@ -355,28 +400,18 @@ struct wcp_outgoing *rpc_invoke_conn(struct rpc *r, struct wcp_conn *conn,
     return o;
 }
 
-struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
-                                const struct wcp_interface *iface, size_t func, const void *params,
-                                void (*done)(void), void *ctx)
+/* The invocation, with as many of the parameters as it may hold. */
+static void publish(struct wcp_outgoing *o, struct wcp_str to, const char *function,
+                    const struct wcp_header *headers, size_t header_count)
 {
-    struct wcp_outgoing *o = new_outgoing(r, NULL, iface, func, done, ctx);
-    struct exchange *x = &o->x;
-    const struct wcp_func *f = x->func;
-    x->entry.on_message = on_message;
-    x->link = l;
-    r->links.hold(r->links.ctx, l);
-    exchange_encode(x, f->params, params, &o->params);
-
+    struct rpc *r = o->x.rpc;
     char subject[SUBJECT_MAX], rc[INBOX_SUBJECT_MAX];
-    const char *instance = rpc_instance(iface);
-    int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s%s%s", r->lattice,
-                     WCP_ARG(peer_id(l)), instance, *instance ? "." : "", f->name);
+    int n = snprintf(subject, sizeof subject, "%s.%.*s.wrpc.0.0.1.%s", r->lattice, WCP_ARG(to),
+                     function);
     assert(n > 0 && (size_t)n < sizeof subject); /* ids are bounded where links are read */
-    inbox_subject(r, &x->entry, rc);
-    const struct wcp_header headers[] = {
-        {"source-id", r->id}, {"target-id", peer_id(l).ptr}, {"link-name", l->name.ptr}};
+    inbox_subject(r, &o->x.entry, rc);
     size_t overhead = sizeof "NATS/1.0\r\n\r\n" + strlen(rc);
-    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
+    for (size_t i = 0; i < header_count; i++)
         overhead += strlen(headers[i].name) + strlen(headers[i].value) + sizeof ": \r\n";
     size_t most = r->t->max_payload > overhead ? r->t->max_payload - overhead : 0;
     o->sent = o->params.len < most ? o->params.len : most;
@@ -384,6 +419,53 @@ struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
                                           .reply = rc,
                                           .data = {o->params.ptr, o->sent},
                                           .headers = headers,
-                                          .header_count = sizeof headers / sizeof *headers});
+                                          .header_count = header_count});
+}
+
+struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
+                                const struct wcp_interface *iface, size_t func, const void *params,
+                                void (*done)(void), void *ctx)
+{
+    struct wcp_outgoing *o = new_outgoing(r, NULL, iface, func, done, ctx);
+    struct exchange *x = &o->x;
+    x->entry.on_message = on_message;
+    x->link = l;
+    r->links.hold(r->links.ctx, l);
+    exchange_encode(x, x->func->params, params, &o->params);
+
+    const struct wcp_header headers[] = {
+        {"source-id", r->id}, {"target-id", peer_id(l).ptr}, {"link-name", l->name.ptr}};
+    char function[SUBJECT_MAX];
+    const char *instance = rpc_instance(iface);
+    int n = snprintf(function, sizeof function, "%s%s%s", instance, *instance ? "." : "",
+                     x->func->name);
+    assert(n > 0 && (size_t)n < sizeof function); /* they are generated */
+    publish(o, peer_id(l), function, headers, sizeof headers / sizeof *headers);
+    return o;
+}
+
+static void deliver_raw(void (*done)(void), void *ctx, const void *result, int status)
+{
+    const struct raw *raw = ctx;
+    raw->c.failed(raw->c.ctx, status);
+}
+
+struct wcp_outgoing *rpc_invoke_raw(struct rpc *r, const char *to, const struct rpc_raw *c)
+{
+    static const struct wcp_type nothing = {.kind = WCP_RECORD};
+    size_t n = strlen(c->function) + 1;
+    struct raw *raw = wcp_calloc(1, sizeof *raw + n);
+    memcpy(raw->function, c->function, n);
+    raw->c = *c;
+    raw->func =
+        (struct wcp_func){.name = raw->function, .params = &nothing, .deliver = deliver_raw};
+    raw->iface = (struct wcp_interface){.name = "", .funcs = &raw->func, .count = 1};
+    struct wcp_outgoing *o = new_outgoing(r, NULL, &raw->iface, 0, NULL, raw);
+    o->raw = raw;
+    o->x.entry.on_message = on_message;
+    wcp_buf_put(&o->params, c->params.ptr, c->params.len);
+    for (size_t i = 0; i < c->channel_count; i++)
+        outs_put_bytes(&o->x, &c->channels[i].path, c->channels[i].data);
+    publish(o, wcp_str(to), raw->function, c->headers, c->header_count);
     return o;
 }

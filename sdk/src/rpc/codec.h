@@ -20,6 +20,10 @@ struct path {
     uint32_t at[PATH_MAX_DEPTH];
     size_t n;
 };
+/* In subjects (subjects.c): "0.1" → {0, 1}, and back; false: not a path. */
+#define PATH_TEXT_MAX (PATH_MAX_DEPTH * 11 + 1)
+bool path_parse(struct wcp_str s, struct path *out);
+size_t path_print(const struct path *p, char out[PATH_TEXT_MAX]); /* ".0.1" */
 
 struct decoder {
     struct wcp_bytes in; /* what is left */

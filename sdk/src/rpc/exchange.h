@@ -182,17 +182,15 @@ void ins_cut(struct exchange *x, int status);
 void outs_cut(struct exchange *x, bool tell_peer);
 /* Appends what follows send_base in the subject of each outgoing channel, ".0.1" with its NUL. */
 void outs_list(const struct exchange *x, struct wcp_buf *b);
+/* An outgoing channel of which all bytes are known, as they travel: sent as a future's value is. */
+void outs_put_bytes(struct exchange *x, const struct path *p, struct wcp_bytes data);
 void ins_close(struct exchange *x);
 void ins_end(struct exchange *x); /* the peer has ended all its channels; sets ins_ended */
 /* What was received for readers that do not want it now. */
 size_t ins_waiting(const struct exchange *x);
 void outs_writable(struct wcp_out **blocked); /* wakes writers that were told to wait */
 
-/* Calls over subjects. "0.1" → {0, 1}, and back; false: not a path. */
-#define PATH_TEXT_MAX (PATH_MAX_DEPTH * 11 + 1)
-bool path_parse(struct wcp_str s, struct path *out);
-size_t path_print(const struct path *p, char out[PATH_TEXT_MAX]); /* ".0.1" */
-void subjects_end(struct rpc *r, const char *subject);            /* an empty message */
+void subjects_end(struct rpc *r, const char *subject); /* an empty message */
 
 /* Calls over connections (framed.c). */
 struct framed *framed_new(struct rpc *r, struct wcp_conn *conn);

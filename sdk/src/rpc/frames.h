@@ -6,7 +6,7 @@
 #include "rpc/codec.h"
 
 #define FRAME_NAME_MAX 512 /* bytes of an instance's or a function's name */
-#define FRAME_HEAD_MAX ((PATH_MAX_DEPTH + 2) * 5)
+#define FRAME_HEAD_MAX ((size_t)5 * (PATH_MAX_DEPTH + 2))
 #define FRAME_DATA_MAX ((size_t)1 << 20) /* that we put into one; what we read may have more */
 
 /* How far one direction of a connection has been read. Zero-initialise it. */

@@ -409,6 +409,16 @@ void outs_list(const struct exchange *x, struct wcp_buf *b)
     }
 }
 
+void outs_put_bytes(struct exchange *x, const struct path *p, struct wcp_bytes data)
+{
+    struct wcp_out *o = wcp_out_new(NULL);
+    o->x = x;
+    o->path = *p;
+    o->future = o->given = o->ended = true;
+    wcp_buf_put(&o->head, data.ptr, data.len);
+    list_add(&x->outs, o);
+}
+
 void outs_cut(struct exchange *x, bool tell_peer)
 {
     for (struct wcp_out *o; (o = x->outs.first);) {

@@ -9,6 +9,7 @@
 
 #include <wcp/invoke.h>
 #include <wcp/provider.h>
+#include "rpc/codec.h"
 #include "rpc/transport.h"
 
 struct rpc;
@@ -62,6 +63,30 @@ struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
 struct wcp_outgoing *rpc_invoke_conn(struct rpc *r, struct wcp_conn *conn,
                                      const struct wcp_interface *iface, size_t func,
                                      const void *params, void (*done)(void), void *ctx);
+/* A call as bytes, by who has no types: the root of its parameters and the channels below it as
+ * they travel. What comes back is told as it comes: bytes of the root (path "") or of a channel
+ * ("0.1"), no bytes for its end. Which channels there will be, and so when all has come, only the
+ * caller can know: it ends the call with wcp_cancel. Or failed is called, once, as done of
+ * wcp_invoke is with a negative status. An end of the results without a value is no failure here.
+ */
+struct rpc_raw {
+    const char *function; /* "wrpc:keyvalue/store@0.2.0-draft.get"; at most RPC_FUNCTION_MAX long */
+    const struct wcp_header *headers;
+    size_t header_count;
+    struct wcp_bytes params;
+    const struct rpc_channel {
+        struct path path;
+        struct wcp_bytes data;
+    } * channels;
+    size_t channel_count;
+    void (*received)(void *ctx, struct wcp_str path, struct wcp_bytes data);
+    void (*failed)(void *ctx, int status);
+    void *ctx;
+};
+#define RPC_FUNCTION_MAX 512
+/* Everything is copied before it returns; nothing is called before. */
+struct wcp_outgoing *rpc_invoke_raw(struct rpc *r, const char *to, const struct rpc_raw *c);
+
 /* A caller has connected. Its calls come from `source` over the link `name` (they live as long as
  * r). Takes ownership of conn. */
 void rpc_accept(struct rpc *r, struct wcp_conn *conn, const char *source, const char *name);
