@@ -253,8 +253,10 @@ static void find(struct call *c, const char *what)
         for (size_t k = 0; k < interfaces[i].interface->count; k++)
             if (strcmp(interfaces[i].interface->funcs[k].name, what + n + 1) == 0)
                 c->func = interfaces[i].interface->funcs[k];
-        c->interface = (struct wcp_interface){
-            .name = interfaces[i].interface->name, .funcs = &c->func, .count = 1};
+        c->interface = (struct wcp_interface){.name = interfaces[i].interface->name,
+                                              .funcs = &c->func,
+                                              .count = 1,
+                                              .in_world = interfaces[i].interface->in_world};
         c->func.deliver = deliver;
     }
     if (!c->func.name)
