@@ -226,9 +226,11 @@ def upload(over, size):
 
 
 def a_large_stream_moves_in_constant_memory():
-    for over in (OVER["a Unix socket"], OVER["NATS"]):
-        download(over, LARGE, "api.download", '""', str(LARGE), pauses=5)
-        upload(over, LARGE)
+    download(OVER["a Unix socket"], LARGE, "api.download", '""', str(LARGE), pauses=5)
+    upload(OVER["a Unix socket"], LARGE)
+    # NATS cuts off who is more than 64 MB behind, and cannot slow its senders down: less than that.
+    download(OVER["NATS"], 32 * MIB, "api.download", '""', str(32 * MIB), pauses=5)
+    upload(OVER["NATS"], 32 * MIB)
 
 
 def a_large_stream_goes_through_a_provider_and_back():
