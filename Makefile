@@ -39,10 +39,11 @@ CLI_SRC := $(wildcard sdk/cli/*.c)
 # What of wcp has tests of its own, with msgpack-c. Debian 13 calls its package msgpack-c, Debian 12 msgpack.
 CLI_PARTS = sdk/cli/measure.c sdk/cli/recording.c sdk/cli/compare.c sdk/cli/tap.c
 CLI_LIBS := $(shell $(PKG_CONFIG) --libs msgpack-c 2>/dev/null || $(PKG_CONFIG) --libs msgpack 2>/dev/null)
-TEST_PROGRAMS = bench floor vec
+TEST_PROGRAMS = bench floor vec wrpc-call
 SRC_bench = tests/bench/bench.c
 SRC_floor = tests/bench/floor.c
-SRC_vec = tests/vec/main.c
+SRC_vec = $(wildcard tests/vec/*.c)
+SRC_wrpc-call = tests/wrpc/call.c sdk/cli/session.c
 TESTS := $(notdir $(basename $(wildcard tests/unit/test_*.c)))
 FUZZERS := $(filter-out replay,$(notdir $(basename $(wildcard tests/fuzz/*.c))))
 OBJ = $(BUILD)/obj

@@ -1,5 +1,6 @@
 /* call.c: wcp call: one function of a provider or component, with values from the command line. */
 #include "cli/streams.h"
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -175,6 +176,7 @@ int cmd_call(const struct options *o, struct wcp_err *err)
         values_close(&c.v);
         return rc;
     }
+    assert(c.func);
     c.session = session_new(o);
     session_watch_signals(c.session);
     rc = streams_new(o, &c.v, c.session, c.func->result, &c.streams, err);

@@ -102,7 +102,7 @@ static void on_disconnected(void *ctx)
 
 static void on_timer(uv_timer_t *t)
 {
-    /* It has waked the loop; turn() goes on. */
+    uv_stop(t->loop); /* or, due before the poll already, it would leave the poll to wait */
 }
 
 /* As session_turn, at most until the time `until`. */

@@ -93,6 +93,12 @@ def values_go_there_and_come_back(over):
     assert got[0] == 0 and len(got[1]) == 5 * 3000000 + 3, (got[0], len(got[1]), got[2])
 
 
+def an_answer_is_not_waited_out(over):
+    began = time.monotonic()
+    expect([*over, "api.add", "1", "2", "--timeout", "30000"], out="3\n")
+    assert time.monotonic() - began < 10, "the answer was there, and yet it took the time of --timeout"
+
+
 def resources_are_handles(over):
     status, handle, _ = wcp(*over, "api.counter", "5")
     assert status == 0 and handle.startswith('handle("'), handle
@@ -398,7 +404,7 @@ def the_wit_of_a_provider_is_enough():
 
 
 if __name__ == "__main__":
-    l.run([each_transport(values_go_there_and_come_back), each_transport(resources_are_handles),
+    l.run([each_transport(values_go_there_and_come_back), each_transport(an_answer_is_not_waited_out), each_transport(resources_are_handles),
            each_transport(streams_go_in_from_everywhere), each_transport(streams_come_out_everywhere),
            each_transport(streams_that_cannot_be_read_break_off), http_is_called_by_hand,
            a_large_stream_moves_in_constant_memory, a_large_stream_goes_through_a_provider_and_back, a_stream_keeps_its_bytes,

@@ -694,16 +694,20 @@ static void ping(struct vec_tests_ping *c)
     vec_tests_ping_ok(c, c->p.v + 1);
 }
 
-TEST(a_function_directly_in_a_world_is_served_without_an_instance)
+/* Hosts call it without an instance, Rust providers as one of the world (docs/protocol.md). */
+TEST(a_function_directly_in_a_world_is_served_without_an_instance_and_with_the_world)
 {
     static const struct vec_tests impl = {.ping = ping};
+    static const char *const names[] = {"ping", "test:vec/tests@0.1.0.ping"};
     fixture_init(&f, NULL);
     rpc_serve(f.rpc, &(struct wcp_export){&vec_tests_interface, &impl});
-    fixture_invoke(&f, "ping", RC, test_unhex("02"));
-    accepted();
-    fixture_expect(&f, RC ".results", "03");
-    fixture_inbox(&f, rs_params, NULL, NO_DATA);
-    fixture_expect(&f, RC ".results", "");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        fixture_invoke(&f, names[i], RC, test_unhex("02"));
+        accepted();
+        fixture_expect(&f, RC ".results", "03");
+        fixture_inbox(&f, rs_params, NULL, NO_DATA);
+        fixture_expect(&f, RC ".results", "");
+    }
     fixture_close(&f);
 }
 

@@ -1,8 +1,7 @@
-/* main.c: a provider for tests: it serves the functions of tests/wit, with streams and futures both
- * ways, errors, and answers that break off. It serves anyone. */
-#include "vec_api.h"
-#include "vec_echo.h"
-#include "vec_tests.h"
+/* main.c: a provider for tests: it serves every function of tests/wit but not-served, with streams
+ * and futures both ways, errors, and answers that break off. It serves anyone. What the functions
+ * answer is told in tests/wrpc/cases.py; tests/peers/wrpc/server.rs does the same. */
+#include "vec.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +27,11 @@ static void nothing(struct vec_api_nothing *c)
     vec_api_nothing_ok(c);
 }
 
+static void one_way(struct vec_api_one_way *c)
+{
+    vec_api_one_way_ok(c);
+}
+
 static void blob_len(struct vec_api_blob_len *c)
 {
     vec_api_blob_len_ok(c, c->data.len);
@@ -43,12 +47,9 @@ static void fail(struct vec_api_fail *c)
     wcp_call_fail(&c->call, "asked to fail with %u", c->x);
 }
 
-static void check(struct vec_echo_check *c)
+static void fail_void(struct vec_api_fail_void *c)
 {
-    if (c->v)
-        vec_echo_check_ok(c);
-    else
-        vec_echo_check_err(c);
+    wcp_call_fail(&c->call, "asked to fail with %u", c->x);
 }
 
 static void ping(struct vec_tests_ping *c)
@@ -65,14 +66,17 @@ static uint8_t counter_count;
 static struct wcp_bytes new_counter(struct wcp_call *c, uint32_t start)
 {
     uint8_t *handle = wcp_alloc(&c->arena, 1, 1);
-    *handle = counter_count++ % COUNTERS;
+    *handle = counter_count < COUNTERS ? counter_count++ : COUNTERS - 1;
     counters[*handle] = start;
     return (struct wcp_bytes){handle, 1};
 }
 
-static uint32_t *counter_of(struct wcp_bytes handle)
+static uint32_t *counter_of(struct wcp_call *c, struct wcp_bytes handle)
 {
-    return &counters[handle.len ? handle.ptr[0] % COUNTERS : 0];
+    if (handle.len == 1 && handle.ptr[0] < counter_count)
+        return &counters[handle.ptr[0]];
+    wcp_call_fail(c, "no such counter");
+    return NULL;
 }
 
 static void counter(struct vec_api_counter *c)
@@ -87,12 +91,16 @@ static void counter_make(struct vec_api_counter_make *c)
 
 static void counter_incr(struct vec_api_counter_incr *c)
 {
-    vec_api_counter_incr_ok(c, *counter_of(c->self) += c->by);
+    uint32_t *n = counter_of(&c->call, c->self);
+    if (n)
+        vec_api_counter_incr_ok(c, *n += c->by);
 }
 
 static void use_counter(struct vec_api_use_counter *c)
 {
-    vec_api_use_counter_ok(c, *counter_of(c->c));
+    const uint32_t *n = counter_of(&c->call, c->c);
+    if (n)
+        vec_api_use_counter_ok(c, *n);
 }
 
 /* --- streams in --- */
@@ -124,69 +132,60 @@ static void upload(struct vec_api_upload *c)
     wcp_in_start(c->data.in, &handler, s);
 }
 
-/* --- streams and futures out, of what comes in --- */
-
-struct relay {
-    struct wcp_in *in;
-    struct wcp_out *out;
+/* The futures in a stream: each is started when it comes. */
+struct total {
+    struct vec_api_many *c;
+    uint32_t total;
+    size_t running; /* futures, and the stream */
+    int status;     /* of the first that broke off */
 };
 
-static void on_drained(void *ctx)
+static void on_over(void *ctx, int status)
 {
-    struct relay *r = ctx;
-    wcp_in_resume(r->in);
-}
-
-static void give(struct relay *r, const void *items, size_t n)
-{
-    if (wcp_out_write(r->out, items, n))
+    struct total *t = ctx;
+    t->status = t->status ? t->status : status;
+    if (--t->running)
         return;
-    wcp_in_pause(r->in);
-    wcp_out_on_drained(r->out, on_drained, r);
-}
-
-static void on_end(void *ctx, int status)
-{
-    struct relay *r = ctx;
-    wcp_out_on_drained(r->out, NULL, NULL);
-    if (status)
-        wcp_out_abort(r->out);
+    if (t->status)
+        wcp_call_fail(&t->c->call, "a number is missing: %s", wcp_strerror(t->status));
     else
-        wcp_out_end(r->out);
-    free(r);
+        vec_api_many_ok(t->c, t->total);
 }
 
-/* Reads in by h, which gives to a new stream or future of elem. */
-static union wcp_async relay(union wcp_async in, const struct wcp_type *elem,
-                             const struct wcp_in_handler *h)
+static void on_number(void *ctx, const void *items, size_t n)
 {
-    struct relay *r = wcp_calloc(1, sizeof *r);
-    union wcp_async out = {.out = wcp_out_new(elem)};
-    r->in = in.in;
-    r->out = out.out;
-    wcp_in_start(in.in, h, r);
-    return out;
+    ((struct total *)ctx)->total += *(const uint32_t *)items;
 }
 
-static void on_same(void *ctx, const void *items, size_t n)
+static void on_futures(void *ctx, const void *items, size_t n)
 {
-    give(ctx, items, n);
+    static const struct wcp_in_handler handler = {on_number, on_over};
+    struct total *t = ctx;
+    for (size_t i = 0; i < n; i++) {
+        t->running++;
+        wcp_in_start(((const union wcp_async *)items)[i].in, &handler, t);
+    }
 }
-static const struct wcp_in_handler same = {on_same, on_end};
+
+static void many(struct vec_api_many *c)
+{
+    static const struct wcp_in_handler handler = {on_futures, on_over};
+    struct total *t = wcp_alloc(&c->call.arena, 1, sizeof *t);
+    *t = (struct total){.c = c, .running = 1};
+    wcp_in_start(c->v.in, &handler, t);
+}
+
+/* --- streams and futures out, of what comes in --- */
 
 static void pipe_(struct vec_api_pipe *c)
 {
-    vec_api_pipe_ok(c, relay(c->data, &wcp_u8, &same));
-}
-
-static void echo_stream(struct vec_echo_echo_stream *c)
-{
-    vec_echo_echo_stream_ok(c, relay(c->v, &vec_echo_tuple_u8_string_type, &same));
+    vec_api_pipe_ok(c, relay(c->data, &wcp_u8, &relay_same));
 }
 
 static void take_rec(struct vec_api_take_rec *c)
 {
-    struct vec_api_tuple_u32_stream_u8 r = {.f0 = c->r.b, .f1 = relay(c->r.a, &wcp_u8, &same)};
+    struct vec_api_tuple_u32_stream_u8 r = {.f0 = c->r.b,
+                                            .f1 = relay(c->r.a, &wcp_u8, &relay_same)};
     vec_api_take_rec_ok(c, r);
 }
 
@@ -197,10 +196,10 @@ static void on_numbers(void *ctx, const void *items, size_t n)
     for (size_t i = 0; i < n; i++) {
         char text[16];
         struct wcp_str s = {text, (size_t)snprintf(text, sizeof text, "#%u", v[i])};
-        give(ctx, &s, 1);
+        relay_give(ctx, &s, 1);
     }
 }
-static const struct wcp_in_handler numbers = {on_numbers, on_end};
+static const struct wcp_in_handler numbers = {on_numbers, relay_end};
 
 static void nums(struct vec_api_nums *c)
 {
@@ -212,65 +211,16 @@ static void delay(struct vec_api_delay *c)
     vec_api_delay_ok(c, relay(c->v, &wcp_string, &numbers));
 }
 
-/* The moment has come, and nothing went wrong. */
-static void on_moment(void *ctx, int status)
-{
-    static const struct vec_echo_result_none_string ok = {0};
-    if (status == 0)
-        give(ctx, &ok, 1);
-    on_end(ctx, status);
-}
-
-static void echo_moment(struct vec_echo_echo_moment *c)
-{
-    static const struct wcp_in_handler handler = {on_same, on_moment}; /* it has no value */
-    vec_echo_echo_moment_ok(c, relay(c->v, &vec_echo_result_none_string_type, &handler));
-}
-
 /* --- streams of our own --- */
-
-struct download {
-    struct wcp_out *out;
-    uint32_t left;
-    bool breaks;
-};
-
-static void go_on(void *ctx)
-{
-    static const uint8_t zeros[65536];
-    struct download *d = ctx;
-    while (d->left) {
-        uint32_t n = d->left < sizeof zeros ? d->left : (uint32_t)sizeof zeros;
-        d->left -= n;
-        if (!wcp_out_write(d->out, zeros, n)) {
-            wcp_out_on_drained(d->out, go_on, d);
-            return;
-        }
-    }
-    if (d->breaks)
-        wcp_out_abort(d->out);
-    else
-        wcp_out_end(d->out);
-    free(d);
-}
-
-static union wcp_async start_download(uint32_t n, bool breaks)
-{
-    struct download *d = wcp_calloc(1, sizeof *d);
-    union wcp_async out = {.out = wcp_out_new(&wcp_u8)};
-    *d = (struct download){out.out, n, breaks};
-    go_on(d);
-    return out;
-}
 
 static void download(struct vec_api_download *c)
 {
-    vec_api_download_ok(c, start_download(c->n, false));
+    vec_api_download_ok(c, source(c->n, true, false));
 }
 
 static void fail_late(struct vec_api_fail_late *c)
 {
-    vec_api_fail_late_ok(c, start_download(c->n, true));
+    vec_api_fail_late_ok(c, source(c->n, true, true));
 }
 
 int main(int argc, char **argv)
@@ -283,6 +233,7 @@ int main(int argc, char **argv)
         .add = add,
         .describe = describe,
         .nothing = nothing,
+        .one_way = one_way,
         .blob_len = blob_len,
         .big_result = big_result,
         .upload = upload,
@@ -291,19 +242,27 @@ int main(int argc, char **argv)
         .delay = delay,
         .nums = nums,
         .take_rec = take_rec,
+        .many = many,
         .fail = fail,
+        .fail_void = fail_void,
         .fail_late = fail_late,
     };
-    static const struct vec_echo echo = {
-        .check = check, .echo_stream = echo_stream, .echo_moment = echo_moment};
-    static const struct vec_tests world = {.ping = ping};
-    return wcp_main(argc, argv,
-                    &(struct wcp_provider){
-                        .name = "vec",
-                        .exports = (struct wcp_export[]){{&vec_api_interface, &api},
-                                                         {&vec_echo_interface, &echo},
-                                                         {&vec_tests_interface, &world},
-                                                         {0}},
-                        .serves_anyone = true,
-                    });
+    static const struct vec_tests tests = {ping};
+    return wcp_main(
+        argc, argv,
+        &(struct wcp_provider){
+            .name = "vec",
+            .exports = (struct wcp_export[]){{&vec_api_interface, &api},
+                                             {&vec_echo_interface, &vec_echo_handlers},
+                                             {&vec_tests_interface, &tests},
+                                             {&keyvalue_store_interface, &vec_store},
+                                             {&keyvalue_atomics_interface, &vec_atomics},
+                                             {&keyvalue_batch_interface, &vec_batch},
+                                             {&keyvalue_watcher_interface, &vec_watcher},
+                                             {&http_incoming_handler_interface, &vec_incoming},
+                                             {&http_outgoing_handler_interface, &vec_outgoing},
+                                             {&blobstore_blobstore_interface, &vec_blobstore},
+                                             {0}},
+            .serves_anyone = true,
+        });
 }

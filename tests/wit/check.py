@@ -58,7 +58,7 @@ def output(*command):
 
 
 def wasm_tools():
-    run = subprocess.run([os.path.join(ROOT, "tests/peers/build.sh"), "--wasm-tools"], stdout=subprocess.PIPE, text=True)
+    run = subprocess.run([os.path.join(ROOT, "tests/peers/build.sh"), "wasm-tools"], stdout=subprocess.PIPE, text=True)
     if run.returncode:
         sys.exit(run.returncode)
     return run.stdout.strip()

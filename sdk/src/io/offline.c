@@ -16,7 +16,7 @@ struct offline {
     struct wcp_transport transport; /* first */
     uv_loop_t *loop;
     struct nats_events ev;
-    uv_timer_t soon;
+    uv_idle_t soon; /* not a timer: run before the poll, that would leave the poll to wait */
     struct event *events, **last;
     int subs, inbox;
     bool connected, closed;
@@ -27,9 +27,10 @@ static struct offline *of(struct wcp_transport *t)
     return (struct offline *)t;
 }
 
-static void on_soon(uv_timer_t *t)
+static void on_soon(uv_idle_t *h)
 {
-    struct offline *o = t->data;
+    struct offline *o = h->data;
+    uv_idle_stop(h);
     if (!o->connected) {
         o->connected = true;
         o->ev.connected(o->ev.ctx);
@@ -57,8 +58,7 @@ static void put(struct offline *o, struct event e)
     *n = e;
     *o->last = n;
     o->last = &n->next;
-    if (!uv_is_active((uv_handle_t *)&o->soon))
-        uv_timer_start(&o->soon, on_soon, 0, 0);
+    uv_idle_start(&o->soon, on_soon);
 }
 
 static void publish(struct wcp_transport *t, const struct wcp_msg *m)
@@ -108,9 +108,9 @@ struct offline *offline_new(struct uv_loop_s *loop, const struct nats_events *ev
     o->loop = loop;
     o->ev = *ev;
     o->last = &o->events;
-    uv_timer_init(loop, &o->soon);
+    uv_idle_init(loop, &o->soon);
     o->soon.data = o;
-    uv_timer_start(&o->soon, on_soon, 0, 0);
+    uv_idle_start(&o->soon, on_soon);
     return o;
 }
 

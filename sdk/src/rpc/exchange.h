@@ -37,6 +37,7 @@ struct inbox_entry {
 struct served { /* one exported function and its subscription */
     int sub;
     bool left;
+    const char *instance; /* as callers say it */
     const struct wcp_interface *iface;
     const struct wcp_func *func;
     const void *impl;

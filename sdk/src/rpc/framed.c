@@ -122,7 +122,7 @@ static bool begin_call(struct framed *f, struct wcp_bytes *data)
     for (size_t i = 0; i < r->served_count; i++) {
         const struct served *s = &r->served[i];
         if (wcp_str_eq(wcp_str(s->func->name), function) &&
-            wcp_str_eq(wcp_str(rpc_instance(s->iface)), instance)) {
+            wcp_str_eq(wcp_str(s->instance), instance)) {
             headless_remove(f);
             r->stats.calls++;
             server_framed(r, s, f, f->source, f->link_name);

@@ -180,25 +180,33 @@ const char *rpc_instance(const struct wcp_interface *i)
     return i->in_world ? "" : i->name;
 }
 
-void rpc_serve(struct rpc *r, const struct wcp_export *e)
+static void serve_as(struct rpc *r, const struct wcp_export *e, const struct wcp_func *f,
+                     const char *instance)
 {
     char subject[512], queue[256];
     snprintf(queue, sizeof queue, "%s.%s", r->lattice, r->id);
+    int n = snprintf(subject, sizeof subject, "%s.wrpc.0.0.1.%s%s%s", queue, instance,
+                     *instance ? "." : "", f->name);
+    assert(n > 0 && (size_t)n < sizeof subject);
+    r->served = wcp_realloc(r->served, (r->served_count + 1) * sizeof *r->served);
+    r->served[r->served_count++] = (struct served){.sub = r->t->subscribe(r->t, subject, queue),
+                                                   .instance = instance,
+                                                   .iface = e->interface,
+                                                   .func = f,
+                                                   .impl = e->impl};
+}
+
+void rpc_serve(struct rpc *r, const struct wcp_export *e)
+{
     for (size_t i = 0; i < e->interface->count; i++) {
         const struct wcp_func *f = &e->interface->funcs[i];
         void (*handler)(void) = NULL;
         memcpy(&handler, (const char *)e->impl + e->interface->handlers[i], sizeof handler);
         if (!handler)
             continue;
-        const char *instance = rpc_instance(e->interface);
-        int n = snprintf(subject, sizeof subject, "%s.wrpc.0.0.1.%s%s%s", queue, instance,
-                         *instance ? "." : "", f->name);
-        assert(n > 0 && (size_t)n < sizeof subject);
-        r->served = wcp_realloc(r->served, (r->served_count + 1) * sizeof *r->served);
-        r->served[r->served_count++] = (struct served){.sub = r->t->subscribe(r->t, subject, queue),
-                                                       .iface = e->interface,
-                                                       .func = f,
-                                                       .impl = e->impl};
+        serve_as(r, e, f, rpc_instance(e->interface));
+        if (e->interface->in_world) /* what Rust's bindgen up to 0.11 calls */
+            serve_as(r, e, f, e->interface->name);
     }
 }
 
