@@ -37,7 +37,7 @@ WIT_SRC := $(wildcard sdk/wit/*.c)
 WAVE_SRC := $(wildcard sdk/wave/*.c)
 CLI_SRC := $(wildcard sdk/cli/*.c)
 # What of wcp has tests of its own, with msgpack-c. Debian 13 calls its package msgpack-c, Debian 12 msgpack.
-CLI_PARTS = sdk/cli/recording.c sdk/cli/compare.c sdk/cli/tap.c
+CLI_PARTS = sdk/cli/measure.c sdk/cli/recording.c sdk/cli/compare.c sdk/cli/tap.c
 CLI_LIBS := $(shell $(PKG_CONFIG) --libs msgpack-c 2>/dev/null || $(PKG_CONFIG) --libs msgpack 2>/dev/null)
 TEST_PROGRAMS = bench floor vec wrpc-call
 SRC_bench = tests/bench/bench.c

@@ -2,16 +2,12 @@
 # deps.sh: installs the Debian packages that building and checking need, if any is missing.
 set -eu
 packages="build-essential pkg-config git ca-certificates python3 libnats-dev libuv1-dev libjson-c-dev libsodium-dev libhiredis-dev
-<<<<<<< HEAD
- nats-server redis-server curl"
+ nats-server redis-server curl groff-base"
 # msgpack-c has another name in Debian 12 (trixie.sh names it, too).
 case $(cat /etc/debian_version 2>/dev/null) in
 12* | bookworm*) packages="$packages libmsgpack-dev" ;;
 *) packages="$packages libmsgpack-c-dev" ;;
 esac
-=======
- nats-server redis-server curl groff-base"
->>>>>>> call
 # What only some targets need, named by them: make lint, fuzz, check-host, check-trixie, kube.
 packages="$packages ${*:-}"
 missing=

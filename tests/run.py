@@ -5,6 +5,9 @@ The test executables, the fuzz targets over their corpus, then the end-to-end sc
 Each prints its failures and closes on "N passed, N failed"; the sum is this script's last line.
 """
 import glob, os, re, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor
+
+LIMIT = 400  # seconds, for each
 
 build, wanted = sys.argv[1], sys.argv[2:]
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -16,27 +19,36 @@ tests = [[t] for t in tests if os.access(t, os.X_OK) and not t.endswith((".o", "
 tests += [[t] + sorted(glob.glob(f"tests/fuzz/corpus/{os.path.basename(t)}/*"))
           for t in sorted(glob.glob(build + "/replay/*"))]
 tests += [[sys.executable, t] for t in sorted(glob.glob("tests/e2e/test_*.py"))]
-passed = failed = 0
-for command in tests:
-    name = os.path.basename(command[0] if command[0] != sys.executable else command[1])
-    if "/replay/" in command[0]:
-        name = "fuzz/" + name
-    if wanted and not any(w in name for w in wanted):
-        continue
+
+
+def name_of(command):
+    name = os.path.basename(command[1] if command[0] == sys.executable else command[0])
+    return "fuzz/" + name if "/replay/" in command[0] else name
+
+
+def run(command):
+    """What it printed, its exit status, and the seconds that it took."""
     start = time.monotonic()
     try:
-        run = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             errors="replace", timeout=300)
-        output, status = run.stdout, run.returncode
+        p = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           errors="replace", timeout=LIMIT)
+        return p.stdout, p.returncode, time.monotonic() - start
     except subprocess.TimeoutExpired as e:
-        output, status = (e.stdout or b"").decode(errors="replace") + "\nstill running after 300 s", -1
-    count = re.findall(r"^(\d+) passed, (\d+) failed$", output, re.M)
-    good, bad = map(int, count[-1]) if count else (0, 1)
-    if status and not bad:
-        bad = 1
-    passed, failed = passed + good, failed + bad
-    print(f"{name}: {good} passed, {bad} failed ({time.monotonic() - start:.1f} s)", flush=True)
-    if bad or not count:
-        print(output[-6000:], flush=True)
+        return (e.stdout or b"").decode(errors="replace") + f"\nstill running after {LIMIT} s", -1, LIMIT
+
+
+tests = [t for t in tests if not wanted or any(w in name_of(t) for w in wanted)]
+passed = failed = 0
+# Two at once: each waits for its servers, clocks and children for a good part of its time.
+with ThreadPoolExecutor(2) as pool:
+    for command, (output, status, seconds) in zip(tests, pool.map(run, tests)):
+        count = re.findall(r"^(\d+) passed, (\d+) failed$", output, re.M)
+        good, bad = map(int, count[-1]) if count else (0, 1)
+        if status and not bad:
+            bad = 1
+        passed, failed = passed + good, failed + bad
+        print(f"{name_of(command)}: {good} passed, {bad} failed ({seconds:.1f} s)", flush=True)
+        if bad or not count:
+            print(output[-6000:], flush=True)
 print(f"{passed} passed, {failed} failed")
 sys.exit(1 if failed or not passed else 0)

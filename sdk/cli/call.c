@@ -1,5 +1,6 @@
 /* call.c: wcp call: one function of a provider or component, with values from the command line. */
 #include "cli/streams.h"
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -110,6 +111,7 @@ static int read_operands(struct call *c, struct wcp_err *err)
 static void on_done(void *ctx, const void *result, int status)
 {
     struct call *c = ctx;
+    session_wake(c->session);
     c->outgoing = NULL;
     c->status = status;
     if (status == 0)
@@ -125,6 +127,9 @@ static int no_answer(const struct call *c, struct wcp_err *err)
     if (c->status == WCP_ENOENT && c->link.target_id.len)
         (void)wcp_fail(err, c->status, "nobody serves %.120s.%.60s as '%s' in lattice '%s'",
                        c->iface->name, c->func->name, id, session_lattice(c->session));
+    else if (c->status == WCP_ENOENT)
+        (void)wcp_fail(err, c->status, "nobody serves %.80s.%.40s at %.60s%s", c->iface->name,
+                       c->func->name, id, why);
     else if (c->status == WCP_ECLOSED && c->link.target_id.len)
         (void)wcp_fail(err, c->status,
                        "'%s' ended the call without an answer; its log tells why: perhaps it has "
@@ -171,6 +176,7 @@ int cmd_call(const struct options *o, struct wcp_err *err)
         values_close(&c.v);
         return rc;
     }
+    assert(c.func);
     c.session = session_new(o);
     session_watch_signals(c.session);
     rc = streams_new(o, &c.v, c.session, c.func->result, &c.streams, err);

@@ -28,7 +28,15 @@ bool doctor_wrong(const char *step, const struct wcp_err *err, const char *cure,
 /* Asks the provider for its health again: d->complaint. Returns how many answered. */
 size_t doctor_health(struct doctor *d, struct wcp_err *err);
 
+/* Members of JSON that others wrote; "?" and 0 where there is none. */
+const char *doctor_text(struct json_object *o, const char *name);
+int64_t doctor_number(struct json_object *o, const char *name);
+
 /* The steps; false: something is wrong, and was said. */
+bool doctor_jetstream(struct doctor *d);
+bool doctor_buckets(struct doctor *d);
+bool doctor_hosts(struct doctor *d);
+bool doctor_provider(struct doctor *d);
 bool doctor_links(struct doctor *d);
 bool doctor_configs(struct doctor *d);
 bool doctor_calls(struct doctor *d);

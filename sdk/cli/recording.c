@@ -1,18 +1,10 @@
-/* recording.c: see recording.h.
- *
- * msgpack-c writes and reads. It trusts what it reads: an array of 2^32 things makes it allocate
- * room for them. So measure() walks over each map first, with bounds, and only a whole one of a
- * reasonable size is given to it. */
+/* recording.c: see recording.h. The files are in recording_file.c. */
 #include "cli/recording.h"
-#include <assert.h>
-#include <errno.h>
+#include "cli/measure.h"
 #include <msgpack.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define VERSION   1
-#define DEPTH_MAX 8
+#define VERSION 1
 
 const char *const recorded_end_texts[RECORDED_ENDINGS] = {
 #define X(name, text) text,
@@ -98,93 +90,6 @@ void recording_put(struct wcp_buf *b, const struct recorded *c)
     put_text(&p, "results");
     put_bytes(&p, c->results);
     put_channels(&p, "results_channels", c->results_channels, c->results_channel_count);
-}
-
-/* --- measuring --- */
-
-static uint64_t big_endian(const uint8_t *p, size_t n)
-{
-    uint64_t v = 0;
-    while (n--)
-        v = v << 8 | *p++;
-    return v;
-}
-
-/* What follows a first byte: so many bytes that tell a length or count, so many bytes besides, and
- * whether the length counts bytes, things, or pairs of things. False: nothing begins with it. */
-static bool layout(uint8_t first, size_t *length_bytes, size_t *fixed, uint64_t *bytes,
-                   uint64_t *items)
-{
-    static const uint8_t tail[] = {/* c0 */ 0, 0, 0, 0, 1,  2, 4, 1, 2, 4, 4, 8,
-                                   /* cc */ 1, 2, 4, 8, 1,  2, 4, 8,
-                                   /* d4 */ 2, 3, 5, 9, 17, 1, 2, 4, 2, 4, 2, 4};
-    *length_bytes = *fixed = 0;
-    *bytes = *items = 0;
-    if (first < 0x80 || first >= 0xe0)
-        return true;
-    if (first < 0xc0) {
-        *(first < 0xa0 ? items : bytes) = first & (first < 0xa0 ? 0x0f : 0x1f);
-        *items *= first < 0x90 ? 2 : 1;
-        return true;
-    }
-    size_t n = tail[first - 0xc0];
-    bool counted = (first >= 0xc4 && first <= 0xc9) || first >= 0xd9;
-    *(counted ? length_bytes : fixed) = n;
-    if (first >= 0xc7 && first <= 0xc9)
-        *fixed = 1; /* an extension's type */
-    if (first >= 0xdc)
-        *items = first >= 0xde ? 2 : 1; /* times the count */
-    return first != 0xc1;
-}
-
-/* The length of the MessagePack value at the front of in. */
-static int measure(struct wcp_bytes in, size_t *length, struct wcp_err *err)
-{
-    uint64_t left[DEPTH_MAX] = {1}; /* things still to come, per level */
-    size_t depth = 0, at = 0, count = 0;
-    for (;;) {
-        while (left[depth] == 0)
-            if (depth-- == 0) {
-                *length = at;
-                return 0;
-            }
-        left[depth]--;
-        if (at == in.len)
-            return WCP_EMORE;
-        size_t length_bytes, fixed, begin = at;
-        uint64_t bytes, items;
-        if (!layout(in.ptr[at++], &length_bytes, &fixed, &bytes, &items))
-            return wcp_fail(err, WCP_EPROTO, "byte %zu: 0x%02x found, which begins no value", begin,
-                            in.ptr[begin]);
-        if (in.len - at < length_bytes)
-            return WCP_EMORE;
-        if (length_bytes) {
-            uint64_t n = big_endian(in.ptr + at, length_bytes);
-            if (items)
-                items *= n;
-            else
-                bytes = n;
-            at += length_bytes;
-        }
-        bytes += fixed;
-        if (bytes > RECORD_MAX || at + bytes > RECORD_MAX)
-            return wcp_fail(err, WCP_ETOOBIG,
-                            "byte %zu: a value of %llu bytes found, at most %zu in all expected",
-                            begin, (unsigned long long)bytes, RECORD_MAX);
-        if (items > RECORD_ITEMS || (count += (size_t)items) > RECORD_ITEMS)
-            return wcp_fail(err, WCP_ETOOBIG,
-                            "byte %zu: %llu things found, at most %d in all expected", begin,
-                            (unsigned long long)items, RECORD_ITEMS);
-        if (in.len - at < bytes)
-            return WCP_EMORE;
-        at += (size_t)bytes;
-        if (!items)
-            continue;
-        if (++depth == DEPTH_MAX)
-            return wcp_fail(err, WCP_EPROTO, "byte %zu: more than %d levels found", begin,
-                            DEPTH_MAX);
-        left[depth] = items;
-    }
 }
 
 /* --- reading --- */
@@ -400,7 +305,7 @@ static int get_map(struct wcp_bytes *in, msgpack_unpacked *u, struct wcp_err *er
     if (in->len && (in->ptr[0] & 0xf0) != 0x80 && in->ptr[0] != 0xde && in->ptr[0] != 0xdf)
         return wcp_fail(err, WCP_EPROTO, "byte 0: 0x%02x found, a MessagePack map expected",
                         in->ptr[0]);
-    int rc = measure(*in, &length, err);
+    int rc = measure(*in, RECORD_MAX, RECORD_ITEMS, &length, err);
     if (rc)
         return rc;
     msgpack_unpacked_init(u);
@@ -437,101 +342,4 @@ int recording_get(struct wcp_bytes *in, struct recorded *c, struct wcp_arena *a,
     rc = get_call(&u.data, c, a, err);
     msgpack_unpacked_destroy(&u);
     return rc;
-}
-
-/* --- files --- */
-
-struct recording {
-    FILE *file;
-    char *path;
-    struct wcp_buf buf; /* read ahead: what is used of it is taken out when more is read */
-    size_t used;
-    uint64_t offset; /* of buf in the file */
-};
-
-uint64_t recording_at(const struct recording *r)
-{
-    return r->offset + r->used;
-}
-
-/* The next map of the file; see recording_next. */
-static int next(struct recording *r, struct recording_head *h, struct recorded *c,
-                struct wcp_arena *a, bool *cut, struct wcp_err *err)
-{
-    char part[65536];
-    assert(h || c);
-    for (;;) {
-        struct wcp_bytes in = {r->buf.ptr + r->used, r->buf.len - r->used}, rest = in;
-        int rc = in.len == 0 ? WCP_EMORE
-                 : c         ? recording_get(&rest, c, a, err)
-                             : recording_get_head(&rest, h, a, err);
-        uint64_t at = recording_at(r);
-        if (rc == 0) {
-            r->used += in.len - rest.len;
-            return 1;
-        }
-        if (rc != WCP_EMORE)
-            return wcp_wrap(err, "%s, what begins at byte %llu", r->path, (unsigned long long)at);
-        if (r->used) {
-            memmove(r->buf.ptr, r->buf.ptr + r->used, in.len);
-            r->buf.len = in.len;
-            r->offset += r->used;
-            r->used = 0;
-        }
-        /* Twice as much each time: a large call is not measured again for every part of it. */
-        size_t want = in.len < sizeof part ? sizeof part : in.len, n = 0;
-        while (want && (n = fread(part, 1, want < sizeof part ? want : sizeof part, r->file)) > 0) {
-            wcp_buf_put(&r->buf, part, n);
-            want -= n;
-        }
-        if (n == 0 && r->buf.len == in.len) {
-            if (ferror(r->file))
-                return wcp_fail(err, WCP_EIO, "%s: %s", r->path, strerror(errno));
-            *cut = in.len != 0;
-            return 0;
-        }
-    }
-}
-
-int recording_open(const char *path, struct recording **out, struct recording_head *h,
-                   struct wcp_arena *a, struct wcp_err *err)
-{
-    struct recording *r = *out = wcp_calloc(1, sizeof *r);
-    bool cut = false;
-    r->path = wcp_str_dup(wcp_str(path));
-    r->file = fopen(path, "re");
-    if (!r->file)
-        return wcp_fail(err, WCP_EIO, "%s: %s", path, strerror(errno));
-    int rc = next(r, h, NULL, a, &cut, err);
-    if (rc == 0)
-        rc = wcp_fail(err, WCP_EPROTO, "%s: it ends at byte %zu, the head of a recording expected",
-                      path, r->buf.len);
-    return rc < 0 ? rc : 0;
-}
-
-int recording_next(struct recording *r, struct recorded *c, struct wcp_arena *a, bool *cut,
-                   struct wcp_err *err)
-{
-    *cut = false;
-    return next(r, NULL, c, a, cut, err);
-}
-
-int recording_seek(struct recording *r, uint64_t at, struct wcp_err *err)
-{
-    if (fseeko(r->file, (off_t)at, SEEK_SET) != 0)
-        return wcp_fail(err, WCP_EIO, "%s: %s", r->path, strerror(errno));
-    r->offset = at;
-    r->used = r->buf.len = 0;
-    return 0;
-}
-
-void recording_close(struct recording *r)
-{
-    if (!r)
-        return;
-    if (r->file)
-        (void)fclose(r->file); /* only read */
-    wcp_buf_free(&r->buf);
-    free(r->path);
-    free(r);
 }

@@ -61,6 +61,7 @@ static void on_connected(void *ctx)
 {
     struct session *s = ctx;
     const struct options *o = s->o;
+    session_wake(s);
     s->rpc = rpc_new(&(struct rpc_config){
         .transport = s->nats ? nats_conn_transport(s->nats) : offline_transport(s->offline),
         .lattice = s->lattice,
@@ -201,7 +202,8 @@ void session_close(struct session *s)
         if (s->signals[i].loop)
             uv_close((uv_handle_t *)&s->signals[i], NULL);
     uv_close((uv_handle_t *)&s->timer, NULL);
-    uv_run(&s->loop, UV_RUN_DEFAULT);
+    while (uv_run(&s->loop, UV_RUN_DEFAULT)) /* session_wake may end it once */
+        ;
     (void)uv_loop_close(&s->loop); /* a loop that still has handles would have run on */
     nats_conn_cleanup();
     log_set_sink(NULL, NULL);
@@ -243,6 +245,11 @@ int session_invoke(struct session *s, struct wcp_link *l, const struct wcp_inter
 void session_turn(struct session *s, uint32_t ms)
 {
     turn(s, uv_now(&s->loop) + ms);
+}
+
+void session_wake(struct session *s)
+{
+    uv_stop(&s->loop);
 }
 
 struct uv_loop_s *session_loop(struct session *s)

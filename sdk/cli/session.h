@@ -35,8 +35,10 @@ uint64_t session_now(const struct session *s);
 int session_invoke(struct session *s, struct wcp_link *l, const struct wcp_interface *iface,
                    size_t func, const void *params, void (*done)(void), void *ctx,
                    struct wcp_outgoing **out, struct wcp_err *err);
-/* Runs the loop until something happens, at most for ms. */
+/* Runs the loop until something happens, at most for ms. Callbacks that can run before the loop
+ * waits, in the same turn, say by session_wake that something has happened. */
 void session_turn(struct session *s, uint32_t ms);
+void session_wake(struct session *s);
 struct uv_loop_s *session_loop(struct session *s);
 size_t session_running(const struct session *s);  /* calls that have not ended */
 const char *session_why(const struct session *s); /* what was complained of last: ": why", or "" */

@@ -210,6 +210,7 @@ int streams_new(const struct options *o, struct values *v, struct session *sessi
 
 static void fail(struct streams *s, const struct wcp_err *err)
 {
+    session_wake(s->session);
     if (!s->failure.code)
         s->failure = *err;
 }
@@ -408,6 +409,7 @@ static void on_end(void *ctx, int status)
     struct sink *k = ctx;
     char path[PATH_TEXT], room[PATH_TEXT + 4];
     struct wcp_err err = {0};
+    session_wake(k->s->session);
     k->in = NULL;
     path_text(&k->path, path);
     if (status == 0 && k->t->kind == WCP_FUTURE && !k->t->elem) { /* that is all it says */

@@ -1,19 +1,20 @@
 #!/usr/bin/python3
 """run.py: `make bench`: what one key-value get costs a provider, and what it holds and takes to start.
 
-Starts nats-server, redis-server and the provider, and drives it with build/bin/bench (a component on
-the SDK): 1, 16 and 64 calls of wrpc:keyvalue/store.get in flight, one key, 64 bytes.
+Starts nats-server, redis-server and a provider, and drives it with build/bin/bench (a component on
+the SDK): 1, 16 and 64 calls of wrpc:keyvalue/store.get in flight, one key, 64 bytes. keyvalue-redis
+asks Redis each time; keyvalue-memory, the SDK alone, asks nobody, as the floor.
 
 Environment:
     BIN            folder with our executables (default build/bin)
-    PROVIDER       executable to measure (default BIN/keyvalue-redis)
-    PEER           another provider executable, to compare with: both run in turn. Default: BIN/floor, which does
+    PROVIDER       executable to measure (default BIN/keyvalue-redis, and BIN/keyvalue-memory)
+    PEER           another provider executable, to compare with: they run in turn. Default: BIN/floor, which does
                    nothing but answer (floor.c)
     PEER_ARGS      its arguments, {nats} is the server's URL (none: HostData on stdin, as ours)
     BENCH_ROUNDS   default 3
     BENCH_SECONDS  measured per setting (default 4)
 
-Then our provider alone, listening on a Unix socket besides: the same calls over NATS and over the
+Then our first provider alone, listening on a Unix socket besides: the same calls over NATS and over the
 socket, in turn, in one process of it.
 
 All figures are medians over the rounds. CPU is the provider's alone, all its threads. Memory is what
@@ -186,12 +187,12 @@ def loads(name, rounds):
               f"{sum(r[n]['failed'] + r[n]['warmup_failed'] for r in rounds):>7}", flush=True)
 
 
-def ratios(ours, peers):
+def ratios(name, ours, peers):
     def ratio(*path):
         theirs = middle(peers, *path)
         return f"{middle(ours, *path) / theirs:.2f}" if theirs else "-"
 
-    print("\nratios, ours / peer")
+    print(f"\nratios, {name} / peer")
     print(f"  {'in flight':>9} {'calls/s':>9} {'p50':>9} {'p99':>9} {'CPU/call':>12} {'anon':>9} {'PSS':>9}")
     for n in IN_FLIGHT:
         print(f"  {n:>9} {ratio(n, 'calls_per_s'):>9} {ratio(n, 'p50_us'):>9} {ratio(n, 'p99_us'):>9} "
@@ -200,21 +201,22 @@ def ratios(ours, peers):
 
 
 def main():
-    ours = [os.path.abspath(os.environ.get("PROVIDER") or os.path.join(BIN, "keyvalue-redis"))]
+    given = os.environ.get("PROVIDER")
+    ours = [[os.path.abspath(p)] for p in ([given] if given else [BIN / "keyvalue-redis", BIN / "keyvalue-memory"])]
     peer = os.environ.get("PEER") or os.path.join(BIN, "floor")
     peer_args = os.environ.get("PEER_ARGS", "") if os.environ.get("PEER") else "{nats}"
     count = int(os.environ.get("BENCH_ROUNDS", "3"))
     bench = Bench()
-    measured, peers = [], []
+    measured, peers = [[] for _ in ours], []
     try:
         words = shlex.split(peer_args.replace("{nats}", f"nats://127.0.0.1:{bench.nats.port}"))
         for i in range(count):
             # Who goes first changes, so that neither gets the warmer machine each time.
-            turns = [(measured, ours), (peers, [os.path.abspath(peer), *words])]
+            turns = [*zip(measured, ours), (peers, [os.path.abspath(peer), *words])]
             for rounds, argv in turns if i % 2 == 0 else turns[::-1]:
                 rounds.append(bench.round(argv))
                 print(f"round {i + 1}: {os.path.basename(argv[0])} done", flush=True)
-        nats, unix = bench.socket_rounds(ours, count)
+        nats, unix = bench.socket_rounds(ours[0], count)
     except (Failure, OSError) as e:
         with open(bench.log, errors="replace") as f:
             print(*f.read().splitlines()[-15:], sep="\n", file=sys.stderr)
@@ -222,10 +224,13 @@ def main():
         return 1
     except KeyboardInterrupt:
         return 130
-    table(f"{os.path.basename(ours[0])}: wrpc:keyvalue/store.get, {len(measured)} round(s) of {SECONDS:g} s", measured)
+    names = [os.path.basename(argv[0]) for argv in ours]
+    for name, rounds in zip(names, measured):
+        table(f"{name}: wrpc:keyvalue/store.get, {count} round(s) of {SECONDS:g} s", rounds)
     table(f"{os.path.basename(peer)} (peer)", peers)
-    ratios(measured, peers)
-    loads("one process, over NATS", nats)
+    for name, rounds in zip(names, measured):
+        ratios(name, rounds, peers)
+    loads(f"{names[0]}, one process, over NATS", nats)
     loads("the same process, over a Unix socket (a connection per call)", unix)
     print("  p50, NATS / socket: " + ", ".join(
         f"{middle(nats, n, 'p50_us') / middle(unix, n, 'p50_us'):.2f} at {n} in flight" for n in IN_FLIGHT))

@@ -1,5 +1,5 @@
-"""test_stream: 1 GiB through a provider (http-echo) in constant memory. usage: test_stream.py [NAME-PART]..., BIN=dir,
-MIB=number."""
+"""test_stream: 1 GiB through a provider (http-echo) in constant memory; a quarter of it with sanitizers. usage:
+test_stream.py [NAME-PART]..., BIN=dir, MIB=number."""
 
 import os
 import socket
@@ -11,8 +11,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"  # freed is freed here
 import lattice as e2e
 from lattice import Reader, leb, text, wait_for
+from processes import SANITIZED
 
-MIB = int(os.environ.get("MIB", "1024"))
+MIB = int(os.environ.get("MIB") or (256 if SANITIZED else 1024))
 CHUNK = bytes(i * 31 % 251 for i in range(256 << 10))
 WINDOW = 4 << 20  # sent and not echoed yet: NATS itself cannot slow a sender down
 GROWTH_MAX = 16 << 10  # KiB; the window, twice, with room for how allocators round

@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("BIN", ROOT / "build/bin")).resolve()  # the executables
+SANITIZED = "san" in BIN.parts  # several times slower, and with memory that is not given back
 FOLDER = Path(tempfile.mkdtemp(prefix="outrigger-"))
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None)

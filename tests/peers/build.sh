@@ -2,7 +2,7 @@
 # build.sh: builds peers once, and keeps them outside the tree.
 #
 #   build.sh [NAME]...           builds those whose sources have not been built yet; prints their paths
-#   build.sh --check [NAME]...   prints their paths if they are there, else ends with exit code 1
+#   build.sh --check [NAME]...   prints their paths if they are there, else ends with exit code 1 (or 3)
 #
 # Names: lattice-host, component and load, which are meant without one; wrpc-29 and wrpc-31, which call
 # our programs and are called; wasm-tools, the WIT parser that witc is compared with.
@@ -66,9 +66,9 @@ fi
 for name in "$@"; do
     path=$(path_of)
     if [ ! -s "$path" ]; then
-        [ -z "$check" ] || exit 1
         command -v cargo >/dev/null && command -v rustc >/dev/null ||
             skip "cargo is missing (https://rustup.rs)"
+        [ -z "$check" ] || exit 1
         version=$(rustc --version | cut -d' ' -f2)
         minor=$(echo "$version" | cut -d. -f2)
         [ "$minor" -ge $MIN_RUST ] || skip "rustc $version is too old, 1.$MIN_RUST is needed"
