@@ -23,7 +23,7 @@
 #include <vec_echo.h>
 #include <vec_tests_imports.h>
 
-enum { WORDS = 16, CHANNELS = 256, CHUNK = 60000, TIMEOUT_MS = 30000 };
+enum { WORDS = 16, CHANNELS = 256, CHUNK = 60000, TIMEOUT_MS = 15000 };
 
 static const struct {
     const char *name;
@@ -317,68 +317,78 @@ static void put_data(struct wcp_buf *to, const struct channel *ch)
 
 /* --- load --- */
 
-/* The outcome of a call of load: of api.pipe, or of api.add, which should be sum. */
-static const char *judge(const struct call *c, uint32_t sum)
+enum outcome { RIGHT, WRONG, FAILED, HUNG, OUTCOMES };
+
+/* Of a call that load made: of api.pipe, or of api.add, with this sum. */
+static enum outcome judge(const struct call *c, uint32_t sum)
 {
-    struct wcp_buf expected = {0};
-    const char *outcome = "right";
+    struct wcp_buf wanted = {0}, got = {0};
     int status = c->status;
     for (size_t i = 0; i < c->channel_count; i++)
         status = status ? status : c->channels[i]->status;
-    if (c->channel_count)
-        put_data(&expected, c->channels[c->channel_count - 1]);
-    else
-        codec_put_leb(&expected, sum);
-    if (status)
-        outcome = status == WCP_ETIMEOUT ? "hung" : "failed";
-    else if (c->channel_count ? expected.len != 13 || memcmp(expected.ptr, "pattern:20000", 13) != 0
-                              : c->result.len != expected.len ||
-                                    memcmp(c->result.ptr, expected.ptr, expected.len) != 0)
-        outcome = "wrong";
-    wcp_buf_free(&expected);
-    return outcome;
+    if (c->channel_count) {
+        wcp_buf_fmt(&wanted, "pattern:20000");
+        put_data(&got, c->channels[c->channel_count - 1]);
+    } else {
+        codec_put_leb(&wanted, sum);
+        wcp_buf_put(&got, c->result.ptr, c->result.len);
+    }
+    bool same = got.len == wanted.len && memcmp(got.ptr, wanted.ptr, got.len) == 0;
+    wcp_buf_free(&wanted);
+    wcp_buf_free(&got);
+    return status == WCP_ETIMEOUT ? HUNG : status ? FAILED : same ? RIGHT : WRONG;
 }
 
-static void load(struct peer *p, char *const *words, struct wcp_buf *result)
+static struct call *begin_number(struct peer *p, uint32_t number)
 {
-    static const char *const outcomes[] = {"right", "wrong", "failed", "hung"};
+    char *pipe[] = {(char[]){"api.pipe"}, (char[]){"00"}, (char[]){"0=pattern:20000"}};
+    struct wcp_buf params = {0}, hex = {0};
+    if (number % 4 == 3)
+        return begin(p, pipe, 3);
+    codec_put_leb(&params, number);
+    codec_put_leb(&params, 1);
+    put_hex(&hex, (struct wcp_bytes){params.ptr, params.len});
+    wcp_buf_put(&hex, "", 1);
+    struct call *c = begin(p, (char *[]){(char[]){"api.add"}, (char *)hex.ptr}, 2);
+    wcp_buf_free(&params);
+    wcp_buf_free(&hex);
+    return c;
+}
+
+static void put_counts(struct wcp_buf *to, const size_t counts[OUTCOMES])
+{
+    wcp_buf_fmt(to, "%zu right, %zu wrong, %zu failed, %zu hung", counts[RIGHT], counts[WRONG],
+                counts[FAILED], counts[HUNG]);
+}
+
+static void load(struct peer *p, char *const *words, struct wcp_buf *to)
+{
     uint32_t calls = (uint32_t)strtoul(words[1], NULL, 10), begun = 0, over = 0;
-    size_t inflight = strtoul(words[2], NULL, 10), counts[4] = {0};
+    size_t inflight = strtoul(words[2], NULL, 10), counts[2][OUTCOMES] = {0};
     struct slot {
         struct call *call;
         uint32_t number;
     } *slots = wcp_calloc(inflight, sizeof *slots);
-    char *pipe[] = {(char[]){"api.pipe"}, (char[]){"00"}, (char[]){"0=pattern:20000"}};
     while (over < calls) {
         for (size_t i = 0; i < inflight; i++) {
             struct slot *s = &slots[i];
             if (s->call && s->call->running == 0) {
-                const char *outcome = judge(s->call, s->number + 1);
-                for (size_t k = 0; k < 4; k++)
-                    counts[k] += strcmp(outcome, outcomes[k]) == 0;
+                counts[s->number % 4 == 3][judge(s->call, s->number + 1)]++;
                 end(s->call);
                 s->call = NULL;
                 over++;
             }
-            if (s->call || begun == calls)
-                continue;
-            s->number = begun++;
-            struct wcp_buf sum = {0}, hex = {0};
-            codec_put_leb(&sum, s->number);
-            wcp_buf_put(&sum, "\1", 1);
-            put_hex(&hex, (struct wcp_bytes){sum.ptr, sum.len});
-            wcp_buf_put(&hex, "", 1);
-            s->call = s->number % 4 == 3
-                          ? begin(p, pipe, 3)
-                          : begin(p, (char *[]){(char[]){"api.add"}, (char *)hex.ptr}, 2);
-            wcp_buf_free(&sum);
-            wcp_buf_free(&hex);
+            if (!s->call && begun < calls) {
+                s->number = begun++;
+                s->call = begin_number(p, s->number);
+            }
         }
         if (over < calls)
             session_turn(p->session, TIMEOUT_MS);
     }
-    for (size_t k = 0; k < 4; k++)
-        wcp_buf_fmt(result, "%s%zu %s", k ? ", " : "", counts[k], outcomes[k]);
+    put_counts(to, counts[0]);
+    wcp_buf_fmt(to, "\", \"streams\": \"");
+    put_counts(to, counts[1]);
     free(slots);
 }
 

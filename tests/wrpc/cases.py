@@ -13,6 +13,7 @@ from lattice import items, leb, text
 
 VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../vectors/values.json")
 MIB = 1 << 20
+LOAD = "calls, 64 at a time, each fourth with streams"
 SOME, NONE, OK, ERR, PENDING = b"\1", b"\0", b"\0", b"\1", b"\0"
 
 
@@ -226,14 +227,19 @@ def blob_store():
     yield Case(group, "blobstore.get-container-data", text("bad") + text("o") + leb(0) + leb(3), bad)
 
 
-def load(requests):
-    yield Case(f"{requests} calls, 64 at a time", "load", f"{requests} 64", f"{requests} right, 0 wrong, 0 failed, 0 hung")
+def load(calls):
+    streams = calls // 4
+    yield Case(LOAD, "load", f"{calls} 64", counts(calls - streams), channels={"streams": counts(streams)})
 
 
-def cases(requests):
-    counts = {}
-    for case in (*values(), *calls(), *resources(), *streams(), *http(), *key_value(), *blob_store(), *load(requests)):
+def counts(right):
+    return f"{right} right, 0 wrong, 0 failed, 0 hung"
+
+
+def cases(count):
+    numbers = {}
+    for case in (*values(), *calls(), *resources(), *streams(), *http(), *key_value(), *blob_store(), *load(count)):
         word = case.group.replace(" ", "-")
-        case.name = f"{word}.{counts.setdefault(word, 0)}"
-        counts[word] += 1
+        case.name = f"{word}.{numbers.setdefault(word, 0)}"
+        numbers[word] += 1
         yield case

@@ -8,7 +8,8 @@ caller (call.c) the provider that it is. Every function of tests/wit is called (
 end come N calls (default 4,000), 64 at a time. --only picks among "nats", "tcp", "unix", the programs' names, "calls us",
 "is called", and groups of cases.
 
-What the crates cannot do is told in IMPOSSIBLE, and proven: the Rust program calls itself and gets no better answer.
+What the crates cannot do is told in IMPOSSIBLE, and proven: the Rust program that calls itself gets it wrong, too. In the
+table at the end that is "theirs".
 Exit codes: 0 all passed, 1 not, 3 the peers are not built and cannot be.
 """
 
@@ -21,7 +22,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lattice
-from cases import cases
+from cases import LOAD, cases
 from checks import check, finish
 from processes import BIN, ROOT, end_process, free_port, start, temporary_path, wait_for
 
@@ -34,6 +35,10 @@ DEADLINE_S = 900  # of one script
 IMPOSSIBLE = {
     "futures in a stream": "what is in the elements of a stream, its receivers do not deliver (wrpc.md 1.5)",
 }
+# wrpc-transport-nats 0.29 drops what reaches it before its own registration of a call (docs/protocol.md), so what follows
+# its accept may be lost when the machine is busy. This much is told, more is an error; 0.31 must lose nothing.
+LOSSY, MOST_LOST = ("nats", "wrpc-29"), 0.02
+WORLD = "a function of the world"  # the crates serve it under the world's name, which our callers do not say
 # What callers say when there is no answer.
 ERRORS = {
     "rust": {"failed": ("incomplete results", "bytes remaining on stream"),
@@ -108,10 +113,10 @@ def expected(case, rust_calls, crates):
 def wrong(case, rust_calls, crates, answer):
     """Why answer is not the one to case, or None."""
     found = {key: value if len(value) < 100 else f"{value[:60]}... ({len(value)})" for key, value in answer.items()}
-    if case.error:
-        words = ERRORS["rust" if rust_calls else "ours"][case.error]
+    if error := "not served" if case.group == WORLD and not rust_calls else case.error:
+        words = ERRORS["rust" if rust_calls else "ours"][error]
         right = any(word in answer.get("error", "") for word in words)
-        return None if right else f"{case.name}: {case.error} expected, {found} found"
+        return None if right else f"{case.name}: {error} expected, {found} found"
     wanted = expected(case, rust_calls, crates)
     got = {path: data for path, data in answer.items() if data or path in wanted}
     if case.broken and not rust_calls:  # where it broke off is up to the network; to Rust callers it is just the end
@@ -124,30 +129,43 @@ def wrong(case, rust_calls, crates, answer):
     return None if got == wanted else f"{case.name}: {wanted} expected, {found} found"
 
 
-def failures(peers, caller, callee, transport, groups):
-    """For each group, what went wrong in it, and how many seconds all of it took."""
-    crates = callee.name if caller.name == CALLER else caller.name
-    began = time.monotonic()
-    answers = peers.call(caller, callee, transport, [case.script() for group in groups.values() for case in group])
-    found = {name: [why for case in group if (why := wrong(case, caller.name != CALLER, crates, answers.get(case.name, {})))]
-             for name, group in groups.items()}
-    return found, time.monotonic() - began
+class Pair:
+    """A caller that has called: its answers, and what went wrong in each group of cases."""
+
+    def __init__(self, peers, caller, callee, transport, groups):
+        self.transport, self.callee = transport, callee
+        rust_calls = caller.name != CALLER
+        crates = caller.name if rust_calls else callee.name
+        began = time.monotonic()
+        cases_of_all = [case for group in groups.values() for case in group]
+        self.answers = peers.call(caller, callee, transport, [case.script() for case in cases_of_all])
+        self.seconds = time.monotonic() - began
+        self.wrong = {name: [why for case in group if (why := wrong(case, rust_calls, crates, self.answers.get(case.name, {})))]
+                      for name, group in groups.items()}
+
+    def excuse(self, peers, name, group):
+        """Why what is wrong in this group of calls to the crates is theirs; None if it is not."""
+        if name in IMPOSSIBLE and Pair(peers, self.callee, self.callee, self.transport, {name: group}).wrong[name]:
+            return f"wrong between Rust programs, too: {IMPOSSIBLE[name]}"
+        if name == LOAD and (self.transport, self.callee.name) == LOSSY:
+            wanted, got = group[0].channels["streams"], self.answers[group[0].name]
+            all_of_them, right = int(wanted.split()[0]), int(got["streams"].split()[0])
+            if got["result"] == group[0].result and right >= (1 - MOST_LOST) * all_of_them:
+                return f"{all_of_them - right} of {all_of_them} streams lost by wrpc-transport-nats 0.29"
+        return None
 
 
-def row(peers, title, caller, callee, transport, groups, crates):
+def row(peers, title, caller, callee, transport, groups):
     """Checks one pair, and says it as a row of the table."""
-    found, seconds = failures(peers, caller, callee, transport, groups)
-    for name, why in found.items():
+    pair, not_ours = Pair(peers, caller, callee, transport, groups), 0
+    for name, why in pair.wrong.items():
         count = f" ({len(groups[name])})" if len(groups[name]) > 1 else ""
-        if callee is crates and name in IMPOSSIBLE and why:
-            # Rust's own callers fare no better, so it is not ours.
-            alike = failures(peers, crates, crates, transport, {name: groups[name]})[0][name]
-            check(f"{title}: {name}: Rust cannot, as it tells itself", alike,
-                  f"{IMPOSSIBLE[name]}, but between Rust programs it works; {'; '.join(why)}")
-        else:
-            check(f"{title}: {name}{count}", not why, f"{len(why)} wrong: {'; '.join(why[:3])[:2000]}")
-    wrong_ones = sum(len(why) for why in found.values())
-    return f"{title:32}{sum(map(len, groups.values())):>8}{wrong_ones:>8}{seconds:>10.1f}"
+        excuse = pair.excuse(peers, name, groups[name]) if why and callee.name in CRATES else None
+        not_ours += len(why) if excuse else 0
+        check(f"{title}: {name}{count}" + (f": {excuse}" if excuse else ""), not why or excuse,
+              f"{len(why)} wrong: {'; '.join(why[:3])[:2000]}")
+    wrong_ones = sum(map(len, pair.wrong.values())) - not_ours
+    return f"{title:26}{sum(map(len, groups.values())):>8}{wrong_ones:>8}{not_ours:>9}{pair.seconds:>10.1f}"
 
 
 def main():
@@ -170,8 +188,8 @@ def main():
                     if all(word in title or word in case.group for word in only):
                         groups.setdefault(case.group, []).append(case)
                 if groups:
-                    table.append(row(peers, title, caller, callee, transport, groups, rust))
-    print(f"\n{'':32}{'cases':>8}{'wrong':>8}{'seconds':>10}", *table, "", sep="\n")
+                    table.append(row(peers, title, caller, callee, transport, groups))
+    print(f"\n{'':26}{'cases':>8}{'wrong':>8}{'theirs':>9}{'seconds':>10}", *table, "", sep="\n")
     finish()
 
 

@@ -1,10 +1,12 @@
 //! Does what a script says, with the functions that bindgen has made.
-use crate::bindings::test::vec::{api, echo, types};
 use crate::bindings;
+use crate::bindings::test::vec::{api, echo, types};
 use crate::bindings::wrpc::blobstore::blobstore as blob;
 use crate::bindings::wrpc::http::{incoming_handler, outgoing_handler, types as http};
 use crate::bindings::wrpc::keyvalue::{atomics, batch, store, watcher};
-use crate::script::{later, pattern, source, take, take_bytes, take_future, without_stream, Answer, Case};
+use crate::script::{
+    later, source, take, take_bytes, take_future, without_stream, Answer, Case, PATTERN,
+};
 use anyhow::{bail, Context as _};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use tokio::join;
 use wrpc_transport::{Invoke, ResourceBorrow};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(15);
 
 /// A function without streams: its parameters as they are decoded, and as it takes them.
 macro_rules! sync {
@@ -39,7 +41,8 @@ async fn with_io<T>(
     io.map(|()| rest)
 }
 
-type RequestHead = (u8, u8, http::Method, Option<String>, Option<http::Scheme>, Option<String>, http::Fields);
+type RequestHead =
+    (u8, u8, http::Method, Option<String>, Option<http::Scheme>, Option<String>, http::Fields);
 
 fn request(c: &Case, head: RequestHead) -> anyhow::Result<http::Request> {
     let (_, _, method, path_with_query, scheme, authority, headers) = head;
@@ -93,8 +96,10 @@ where
         "echo.echo-shape" => sync!(c, w, cx, echo::echo_shape, (v: echo::Shape) &v),
         "echo.echo-all" => sync!(c, w, cx, echo::echo_all, (v: echo::All) &v),
         "echo.echo-flags" => sync!(c, w, cx, echo::echo_flags, (v: echo::Fl70) &v),
-        "echo.echo-list" => sync!(c, w, cx, echo::echo_list, (v: Vec<(String, Option<Option<u32>>)>)
-            &v.iter().map(|(s, o)| (s.as_str(), *o)).collect::<Vec<_>>()),
+        "echo.echo-list" => {
+            sync!(c, w, cx, echo::echo_list, (v: Vec<(String, Option<Option<u32>>)>)
+            &v.iter().map(|(s, o)| (s.as_str(), *o)).collect::<Vec<_>>())
+        }
         "echo.echo-spot" => sync!(c, w, cx, echo::echo_spot, (v: echo::Spot) v),
         "echo.echo-outcome" => sync!(c, w, cx, echo::echo_outcome, (v: echo::Outcome) &v),
         "echo.echo-words" => sync!(c, w, cx, echo::echo_words,
@@ -278,24 +283,28 @@ where
     let one = |i: u32| async move {
         let right = async {
             anyhow::Ok(if i % 4 == 3 {
-                let (r, io) = api::pipe(w, cx.clone(), source(20_000, pattern)).await?;
+                let (r, io) = api::pipe(w, cx.clone(), source(20_000, PATTERN)).await?;
                 with_io(io, take_bytes("0", r)).await?.1 == "pattern:20000"
             } else {
                 api::add(w, cx.clone(), i, 1).await? == i + 1
             })
         };
-        match tokio::time::timeout(DEADLINE, right).await {
+        let outcome = match tokio::time::timeout(DEADLINE, right).await {
             Ok(Ok(true)) => "right",
             Ok(Ok(false)) => "wrong",
             Ok(Err(_)) => "failed",
             Err(_) => "hung",
-        }
+        };
+        (i % 4 == 3, outcome)
     };
-    let outcomes: Vec<&str> =
-        futures::stream::iter((0..calls).map(one)).buffer_unordered(inflight).collect().await;
-    let count = |what| outcomes.iter().filter(|o| **o == what).count();
-    let counts = ["right", "wrong", "failed", "hung"].map(|o| format!("{} {o}", count(o)));
-    Ok(Answer { result: counts.join(", "), ..Answer::default() })
+    let calls = futures::stream::iter((0..calls).map(one)).buffer_unordered(inflight);
+    let outcomes: Vec<(bool, &str)> = calls.collect().await;
+    let counts = |streams| {
+        let count = |what| outcomes.iter().filter(|o| **o == (streams, what)).count();
+        ["right", "wrong", "failed", "hung"].map(|o| format!("{} {o}", count(o))).join(", ")
+    };
+    let answer = Answer { result: counts(false), ..Answer::default() };
+    Ok(answer.with(("streams", counts(true))))
 }
 
 pub async fn run<W: Invoke>(w: &W, cx: &W::Context, script: &str) -> anyhow::Result<()>
@@ -316,8 +325,11 @@ where
         };
         match answer {
             Ok(answer) => {
-                let channels: String =
-                    answer.channels.iter().map(|(path, data)| format!(", {path:?}: {data:?}")).collect();
+                let channels: String = answer
+                    .channels
+                    .iter()
+                    .map(|(path, data)| format!(", {path:?}: {data:?}"))
+                    .collect();
                 println!("{{\"case\": {:?}, \"result\": {:?}{channels}}}", c.name, answer.result);
                 results.insert(c.name, answer.result);
             }

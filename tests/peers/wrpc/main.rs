@@ -87,10 +87,18 @@ impl Accept for &Listener {
     }
 }
 
-async fn nats(url: &str, prefix: &str, group: bool) -> anyhow::Result<wrpc_transport_nats::Client> {
+type Nats = wrpc_transport_nats::Client;
+
+async fn call_nats(url: &str, prefix: &str, script: &str) -> anyhow::Result<()> {
     let nats = async_nats::connect(url).await.context("cannot connect")?;
-    let group = group.then(|| Arc::from(prefix));
-    wrpc_transport_nats::Client::new(nats, prefix, group).await
+    client::run(&Nats::new(nats, prefix, None).await?, &None, script).await
+}
+
+async fn serve_nats(url: &str, prefix: &str) -> anyhow::Result<()> {
+    let nats = async_nats::connect(url).await.context("cannot connect")?;
+    let wrpc = Nats::new(nats.clone(), prefix, Some(Arc::from(prefix))).await?;
+    // Ready is who is subscribed.
+    server::run(&wrpc, async { nats.flush().await.context("cannot flush") }).await
 }
 
 async fn serve_framed(listener: Listener) -> anyhow::Result<()> {
@@ -104,7 +112,7 @@ async fn serve_framed(listener: Listener) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = accepting => Ok(()),
-        ended = server::run(&srv) => ended,
+        ended = server::run(&srv, async { Ok(()) }) => ended,
     }
 }
 
@@ -119,12 +127,10 @@ async fn main() -> anyhow::Result<()> {
     let scheme = address.split(':').next().unwrap_or_default();
     let place = &address[scheme.len()..].trim_start_matches(':');
     match (mode, scheme, rest) {
-        ("serve", "nats", [prefix]) => server::run(&nats(address, prefix, true).await?).await,
+        ("serve", "nats", [prefix]) => serve_nats(address, prefix).await,
         ("serve", "tcp", []) => serve_framed(Listener::Tcp(TcpListener::bind(place).await?)).await,
         ("serve", "unix", []) => serve_framed(Listener::Unix(UnixListener::bind(place)?)).await,
-        ("call", "nats", [prefix, script]) => {
-            client::run(&nats(address, prefix, false).await?, &None, script).await
-        }
+        ("call", "nats", [prefix, script]) => call_nats(address, prefix, script).await,
         ("call", "tcp", [script]) => {
             client::run(&Client::Tcp(place.to_string().into()), &(), script).await
         }

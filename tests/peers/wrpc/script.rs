@@ -24,20 +24,29 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 pub type StreamOf<T> = Pin<Box<dyn Stream<Item = Vec<T>> + Send>>;
 pub type FutureOf<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-const CHUNK: usize = 60_000;
-
-pub fn pattern(i: usize) -> u8 {
-    (i * 31 + 7) as u8
-}
-
-pub fn zeros(_: usize) -> u8 {
-    0
-}
+/// Large values repeat one of these 256 bytes: so that they are made and compared quickly, even
+/// where nothing is optimised.
+pub type Period = [u8; 256];
+pub const ZEROS: Period = [0; 256];
+pub const PATTERN: Period = {
+    let mut bytes = ZEROS;
+    let mut i = 0;
+    while i < bytes.len() {
+        bytes[i] = (i * 31 + 7) as u8;
+        i += 1;
+    }
+    bytes
+};
 
 /// n bytes, a chunk at a time.
-pub fn source(n: usize, byte: fn(usize) -> u8) -> ByteStream {
-    let chunk = move |at| (at..n.min(at + CHUNK)).map(byte).collect();
-    Box::pin(futures::stream::iter((0..n).step_by(CHUNK).map(chunk)))
+pub fn source(n: usize, period: Period) -> ByteStream {
+    let chunk = Bytes::from(period.repeat(240));
+    let starts = (0..n).step_by(chunk.len());
+    Box::pin(futures::stream::iter(starts.map(move |at| chunk.slice(..chunk.len().min(n - at)))))
+}
+
+fn repeats(data: &[u8], period: Period) -> bool {
+    data.len() > 64 && data.chunks(period.len()).all(|part| *part == period[..part.len()])
 }
 
 /// How many bytes are as the pattern has them, up to the first that is not.
@@ -45,7 +54,7 @@ pub async fn matching(mut data: ByteStream) -> usize {
     let (mut n, mut good) = (0, true);
     while let Some(chunk) = data.next().await {
         for byte in chunk {
-            good = good && byte == pattern(n);
+            good = good && byte == PATTERN[n % PATTERN.len()];
             n += good as usize;
         }
     }
@@ -53,7 +62,12 @@ pub async fn matching(mut data: ByteStream) -> usize {
 }
 
 fn hex(data: &[u8]) -> String {
-    data.iter().map(|b| format!("{b:02x}")).collect()
+    let mut text = String::with_capacity(2 * data.len());
+    for byte in data {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap());
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap());
+    }
+    text
 }
 
 fn unhex(text: &str) -> anyhow::Result<BytesMut> {
@@ -87,7 +101,12 @@ impl Case {
         let mut words = line.split_whitespace().map(String::from);
         let mut word = || words.next().context(format!("too few words: {line}"));
         let (name, what, params) = (word()?, word()?, word()?);
-        Ok(Self { name, what, params: params.trim_start_matches('-').into(), rest: words.collect() })
+        Ok(Self {
+            name,
+            what,
+            params: params.trim_start_matches('-').into(),
+            rest: words.collect(),
+        })
     }
 
     pub fn params<T: Decode<Incoming>>(&self) -> anyhow::Result<T> {
@@ -113,7 +132,7 @@ impl Case {
 
     pub fn bytes(&self, path: &str) -> anyhow::Result<ByteStream> {
         if let Some(n) = self.data(path).strip_prefix("pattern:") {
-            return Ok(source(n.parse()?, pattern));
+            return Ok(source(n.parse()?, PATTERN));
         }
         let data = unhex(self.data(path))?.freeze();
         let chunks: Vec<_> = data.chunks(5).map(Bytes::copy_from_slice).collect();
@@ -176,10 +195,9 @@ pub async fn take_bytes(path: &'static str, mut data: ByteStream) -> (&'static s
     while let Some(chunk) = data.next().await {
         all.extend_from_slice(&chunk);
     }
-    let is = |byte: fn(usize) -> u8| all.iter().copied().eq((0..all.len()).map(byte));
     let data = match all.len() {
-        n if n > 64 && is(pattern) => format!("pattern:{n}"),
-        n if n > 64 && is(zeros) => format!("zeros:{n}"),
+        n if repeats(&all, PATTERN) => format!("pattern:{n}"),
+        n if repeats(&all, ZEROS) => format!("zeros:{n}"),
         _ => hex(&all),
     };
     (path, data)

@@ -6,11 +6,12 @@ use crate::bindings::exports::wrpc::http::{incoming_handler, outgoing_handler};
 use crate::bindings::exports::wrpc::keyvalue::{atomics, batch, store, watcher};
 use crate::bindings::wrpc::http::types as http;
 use crate::bindings::{serve, Handler, Pong};
-use crate::script::{later, matching, pattern, source, zeros, ByteStream, FutureOf, StreamOf};
+use crate::script::{later, matching, source, ByteStream, FutureOf, StreamOf, PATTERN, ZEROS};
 use anyhow::bail;
 use bytes::Bytes;
 use futures::stream::{iter, select_all, StreamExt as _};
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use wrpc_transport::{ResourceBorrow, ResourceOwn, Serve};
 
@@ -56,7 +57,13 @@ impl<C: Send> api::Handler<C> for Peer {
     async fn add(&self, _: C, a: u32, b: u32) -> anyhow::Result<u32> {
         Ok(a.wrapping_add(b))
     }
-    async fn describe(&self, _: C, name: String, p: api::Point, loud: bool) -> Answer<String, String> {
+    async fn describe(
+        &self,
+        _: C,
+        name: String,
+        p: api::Point,
+        loud: bool,
+    ) -> Answer<String, String> {
         let end = if loud { "!" } else { "" };
         let answer = format!("{name} at {},{}{end}", p.x, p.y);
         Ok((!name.is_empty()).then_some(answer).ok_or("no name".into()))
@@ -77,7 +84,7 @@ impl<C: Send> api::Handler<C> for Peer {
         Ok(data.fold(0, |n, chunk| async move { n + chunk.len() as u64 }).await)
     }
     async fn download(&self, _: C, _: String, n: u32) -> anyhow::Result<ByteStream> {
-        Ok(source(n as usize, zeros))
+        Ok(source(n as usize, ZEROS))
     }
     async fn pipe(&self, _: C, data: ByteStream) -> anyhow::Result<ByteStream> {
         Ok(data)
@@ -96,7 +103,7 @@ impl<C: Send> api::Handler<C> for Peer {
     }
     async fn fail_late(&self, _: C, n: u32) -> anyhow::Result<ByteStream> {
         let breaks = futures::stream::once(async { panic!("as asked") });
-        Ok(Box::pin(source(n as usize, zeros).chain(breaks)))
+        Ok(Box::pin(source(n as usize, ZEROS).chain(breaks)))
     }
     async fn not_served(&self, _: C, _: u32) -> anyhow::Result<u32> {
         bail!("this is never served")
@@ -249,7 +256,12 @@ impl<C: Send> batch::Handler<C> for Peer {
         let pair = |key: String| value(&key).map(|v| (key, v));
         Ok(open(&b).map(|()| keys.into_iter().map(pair).collect()))
     }
-    async fn set_many(&self, _: C, b: String, all: Vec<(String, Bytes)>) -> Answer<(), store::Error> {
+    async fn set_many(
+        &self,
+        _: C,
+        b: String,
+        all: Vec<(String, Bytes)>,
+    ) -> Answer<(), store::Error> {
         let wrong = all.into_iter().find(|(key, v)| value(key).as_ref() != Some(v));
         Ok(open(&b).and_then(|()| wrong.map_or(Ok(()), |(key, _)| Err(store::Error::Other(key)))))
     }
@@ -317,7 +329,11 @@ impl<C: Send> blob::Handler<C> for Peer {
     async fn delete_container(&self, _: C, name: String) -> Answer<(), String> {
         Ok(good(&name))
     }
-    async fn get_container_info(&self, _: C, name: String) -> Answer<blob::ContainerMetadata, String> {
+    async fn get_container_info(
+        &self,
+        _: C,
+        name: String,
+    ) -> Answer<blob::ContainerMetadata, String> {
         Ok(good(&name).map(|()| blob::ContainerMetadata { created_at: name.len() as u64 }))
     }
     async fn list_container_objects(
@@ -329,7 +345,8 @@ impl<C: Send> blob::Handler<C> for Peer {
     ) -> Answer<(StreamOf<String>, FutureOf<Result<(), String>>), String> {
         Ok(good(&name).map(|()| {
             let offset = offset.unwrap_or(0);
-            let names = (offset..offset + limit.unwrap_or(3)).map(move |i| vec![format!("{name}-{i}")]);
+            let names =
+                (offset..offset + limit.unwrap_or(3)).map(move |i| vec![format!("{name}-{i}")]);
             (Box::pin(iter(names)) as StreamOf<String>, later(Ok(())))
         }))
     }
@@ -349,10 +366,14 @@ impl<C: Send> blob::Handler<C> for Peer {
         start: u64,
         end: u64,
     ) -> Answer<(ByteStream, FutureOf<Result<(), String>>), String> {
-        let data = source((end - start) as usize, pattern);
+        let data = source((end - start) as usize, PATTERN);
         Ok(good(&id.container).map(|()| (data, later(good(&id.object)))))
     }
-    async fn get_object_info(&self, _: C, id: blob::ObjectId) -> Answer<blob::ObjectMetadata, String> {
+    async fn get_object_info(
+        &self,
+        _: C,
+        id: blob::ObjectId,
+    ) -> Answer<blob::ObjectMetadata, String> {
         let (created_at, size) = (id.container.len() as u64, id.object.len() as u64);
         Ok(good(&id.object).map(|()| blob::ObjectMetadata { created_at, size }))
     }
@@ -375,13 +396,18 @@ impl<C: Send> blob::Handler<C> for Peer {
     }
 }
 
-pub async fn run<S: Serve>(srv: &S) -> anyhow::Result<()>
+/// Serves until the subscriptions end; says "ready" after `flushed`.
+pub async fn run<S: Serve>(
+    srv: &S,
+    flushed: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()>
 where
     S::Context: Send + 'static,
 {
     let functions = serve(srv, Peer::default()).await?;
     let served = functions.into_iter().filter(|(_, name, _)| *name != "not-served");
     let mut calls = select_all(served.map(|(_, _, calls)| calls));
+    flushed.await?;
     println!("ready");
     while let Some(call) = calls.next().await {
         match call {
