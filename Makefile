@@ -150,7 +150,7 @@ tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 # --- what people run ---
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1
 
-.PHONY: help deps demo check check-run check-release soak check-host check-wit check-layers check-trixie bench kube peers images lint fmt fuzz valgrind install clean
+.PHONY: help deps demo check check-run check-release soak check-host check-peers check-wit check-layers check-trixie bench kube peers images lint fmt fuzz valgrind install clean
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
@@ -178,6 +178,10 @@ check-host: ## The chain on a real wasmCloud 1.9 host; CHECK_HOST="--requests N 
 	@tests/deps.sh podman runc redis-tools
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/host/check.py $(CHECK_HOST)
+
+check-peers: deps ## The published Rust crates of wRPC call us and are called; CHECK_PEERS="--calls N --only WORDS"
+	+@$(MAKE) --no-print-directory all
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/wrpc/check.py $(CHECK_PEERS)
 
 kube: ## keyvalue-redis as a pod of a real kubelet; as root
 	@tests/deps.sh podman runc containerd containernetworking-plugins iproute2
