@@ -121,7 +121,7 @@ $(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapt
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
-# Programs that tests run: the load generator, what it compares with, a provider of every type.
+# Programs that tests run: the load generator, what it compares with, a provider and a caller of every type.
 $(TEST_PROGRAMS:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(SRC_$$*:.c=.o)) $(BUILD)/gen/tests/gen.a $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
@@ -150,7 +150,7 @@ tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 # --- what people run ---
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1
 
-.PHONY: help deps demo check check-run check-release soak check-host check-wit check-layers check-trixie bench kube peers images lint fmt fuzz valgrind install clean
+.PHONY: help deps demo check check-run check-release soak check-host check-peers check-wit check-layers check-trixie bench kube peers images lint fmt fuzz valgrind install clean
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
@@ -179,6 +179,10 @@ check-host: ## The chain on a real wasmCloud 1.9 host; CHECK_HOST="--requests N 
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/host/check.py $(CHECK_HOST)
 
+check-peers: deps ## The published Rust crates call us and are called; CHECK_PEERS="--calls N --only WORDS"
+	+@$(MAKE) --no-print-directory all
+	@BIN=$(BUILD)/bin /usr/bin/python3 tests/wrpc/check.py $(CHECK_PEERS)
+
 kube: ## keyvalue-redis as a pod of a real kubelet; as root
 	@tests/deps.sh podman runc containerd containernetworking-plugins iproute2
 	+@$(MAKE) --no-print-directory all
@@ -200,8 +204,8 @@ bench: deps ## CPU, time and memory per call, as ratios to the floor; PEER=execu
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/bench/run.py
 
-peers: deps ## Build the wasmCloud host and the test component into the cache
-	@tests/peers/build.sh
+peers: deps ## Build the wasmCloud host, the test component and the wRPC peers into the cache
+	@tests/peers/build.sh lattice-host component load wrpc-29 wrpc-31
 
 images: ## Build the container image of keyvalue-redis
 	@tests/deps.sh podman runc
