@@ -121,7 +121,7 @@ $(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapt
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
-# Programs that tests run: the load generator, what it compares with, a provider of every type.
+# Programs that tests run: the load generator, what it compares with, a provider and a caller of every type.
 $(TEST_PROGRAMS:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(SRC_$$*:.c=.o)) $(BUILD)/gen/tests/gen.a $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
@@ -179,7 +179,7 @@ check-host: ## The chain on a real wasmCloud 1.9 host; CHECK_HOST="--requests N 
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/host/check.py $(CHECK_HOST)
 
-check-peers: deps ## The published Rust crates of wRPC call us and are called; CHECK_PEERS="--calls N --only WORDS"
+check-peers: deps ## The published Rust crates call us and are called; CHECK_PEERS="--calls N --only WORDS"
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/wrpc/check.py $(CHECK_PEERS)
 
@@ -204,8 +204,8 @@ bench: deps ## CPU, time and memory per call, as ratios to the floor; PEER=execu
 	+@$(MAKE) --no-print-directory all
 	@BIN=$(BUILD)/bin /usr/bin/python3 tests/bench/run.py
 
-peers: deps ## Build the wasmCloud host and the test component into the cache
-	@tests/peers/build.sh
+peers: deps ## Build the wasmCloud host, the test component and the wRPC peers into the cache
+	@tests/peers/build.sh lattice-host component load wrpc-29 wrpc-31
 
 images: ## Build the container image of keyvalue-redis
 	@tests/deps.sh podman runc

@@ -314,7 +314,9 @@ where
     let mut results: HashMap<String, String> = HashMap::new();
     for line in std::fs::read_to_string(script)?.lines() {
         let mut c = Case::read(line)?;
-        for (name, result) in &results {
+        if let Some((_, name)) = c.params.split_once('{') {
+            let name = name.split('}').next().unwrap_or_default();
+            let result = results.get(name).context(format!("no such result: {name}"))?;
             c.params = c.params.replace(&format!("{{{name}}}"), result);
         }
         let answer = if c.what == "load" {
