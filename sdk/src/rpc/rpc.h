@@ -39,8 +39,8 @@ void rpc_free(struct rpc *r);                    /* ends every call first, as rp
 
 /* What an interface is called on the wire: "" for functions directly in a world. */
 const char *rpc_instance(const struct wcp_interface *i);
-/* Queue-subscribes every function of e that has a handler; one directly in a world also as one of an
- * interface that is called like the world. */
+/* Queue-subscribes every function of e that has a handler; one directly in a world also as one of
+ * an interface that is called like the world. */
 void rpc_serve(struct rpc *r, const struct wcp_export *e);
 /* Leaves all of those subscriptions; running calls go on, and connections whose header comes within
  * 100 ms. Accept no more of them. */
