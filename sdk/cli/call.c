@@ -130,7 +130,7 @@ static int no_answer(const struct call *c, struct wcp_err *err)
     else if (c->status == WCP_ENOENT)
         (void)wcp_fail(err, c->status, "nobody serves %.80s.%.40s at %.60s%s", c->iface->name,
                        c->func->name, id, why);
-    else if (c->status == WCP_ECLOSED && c->link.target_id.len)
+    else if (c->status == WCP_ECLOSED && session_is_connected(c->session))
         (void)wcp_fail(err, c->status,
                        "'%s' ended the call without an answer; its log tells why: perhaps it has "
                        "no link '%s' from '%s'",

@@ -257,6 +257,11 @@ struct uv_loop_s *session_loop(struct session *s)
     return &s->loop;
 }
 
+bool session_is_connected(const struct session *s)
+{
+    return s->nats && nats_conn_is_up(s->nats);
+}
+
 size_t session_running(const struct session *s)
 {
     return s->rpc ? rpc_running(s->rpc) : 0;

@@ -40,7 +40,8 @@ int session_invoke(struct session *s, struct wcp_link *l, const struct wcp_inter
 void session_turn(struct session *s, uint32_t ms);
 void session_wake(struct session *s);
 struct uv_loop_s *session_loop(struct session *s);
-size_t session_running(const struct session *s);  /* calls that have not ended */
+bool session_is_connected(const struct session *s); /* to NATS */
+size_t session_running(const struct session *s);    /* calls that have not ended */
 const char *session_why(const struct session *s); /* what was complained of last: ": why", or "" */
 struct rpc *session_rpc(const struct session *s);
 /* Messages on subject come to fn from now on. */

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -226,9 +227,11 @@ def upload(over, size):
 
 
 def a_large_stream_moves_in_constant_memory():
-    for over in (OVER["a Unix socket"], OVER["NATS"]):
-        download(over, LARGE, "api.download", '""', str(LARGE), pauses=5)
-        upload(over, LARGE)
+    download(OVER["a Unix socket"], LARGE, "api.download", '""', str(LARGE), pauses=5)
+    upload(OVER["a Unix socket"], LARGE)
+    # NATS cuts off who is more than 64 MB behind, and cannot slow its senders down: less than that.
+    download(OVER["NATS"], 32 * MIB, "api.download", '""', str(32 * MIB), pauses=5)
+    upload(OVER["NATS"], 32 * MIB)
 
 
 def a_large_stream_goes_through_a_provider_and_back():
@@ -280,6 +283,20 @@ def time_runs_out():
     lattice.nats.flush()
     expect(["mute", "api.add", "1", "2", "--timeout", "400"], 3, err="mute: timed out: nobody accepted it for 400 ms")
     assert time.monotonic() - began < 10
+
+
+def the_connection_is_lost():
+    other = l.nats_server()
+    called = threading.Event()
+    peer = l.Nats(other.port)
+    peer.subscribe("default.mute.wrpc.0.0.1.test:vec/api@0.1.0.add", lambda m: called.set())
+    peer.flush()
+    p = subprocess.Popen([WCP, "call", "mute", "api.add", "1", "2"], stderr=subprocess.PIPE,
+                         env=environment(WCP_NATS_URL=f"nats://127.0.0.1:{other.port}"))
+    assert called.wait(10)
+    other.kill()
+    err = p.stderr.read()
+    assert p.wait(10) == 3 and b"mute: closed: the connection to NATS was lost" in err, (p.returncode, err)
 
 
 def interrupting_tells_the_peer(over):
@@ -393,7 +410,7 @@ if __name__ == "__main__":
            each_transport(streams_go_in_from_everywhere), each_transport(streams_come_out_everywhere),
            each_transport(streams_that_cannot_be_read_break_off), http_is_called_by_hand,
            a_large_stream_moves_in_constant_memory, a_large_stream_goes_through_a_provider_and_back, a_stream_keeps_its_bytes,
-           nobody_answers, each_transport(the_callee_breaks_off), time_runs_out, each_transport(interrupting_tells_the_peer),
+           nobody_answers, each_transport(the_callee_breaks_off), time_runs_out, the_connection_is_lost, each_transport(interrupting_tells_the_peer),
            each_transport(a_reader_that_leaves_ends_the_call), the_standard_streams_keep_blocking,
            a_provider_serves_who_is_linked, providers_answer_on_sockets, functions_are_found_by_name,
            the_wit_of_a_provider_is_enough])

@@ -304,6 +304,10 @@ static bool is_written(const struct sock *s)
  * ended too, the connection is lost. */
 static void broken(struct sock *s, int error)
 {
+    if (!s->connected && s->address) { /* it goes to the host's next address */
+        lost(s, error);
+        return;
+    }
     s->error = error;
     s->out.len = s->sending.len = s->off = 0;
     if (s->given_up)
@@ -353,10 +357,13 @@ static void flush(struct sock *s)
             int rc = uv_write(&s->write, (uv_stream_t *)&s->stream, &rest, 1, on_written);
             s->writing = rc == 0;
             s->piece = rest.len;
-            if (rc)
+            if (rc) {
                 broken(s, rc);
+                return;
+            }
         } else if (errno != EINTR) {
             broken(s, -errno);
+            return;
         }
     }
 }
@@ -404,12 +411,14 @@ static void open_next(struct sock *s)
 
 static void look_at(struct sock *s)
 {
+    if (uv_is_closing((uv_handle_t *)&s->stream))
+        return;
     /* Only now: the peer shall not wake up before there is something to read. */
     if (s->path) {
         s->error = try_address(s, (const struct sockaddr *)s->path, sizeof *s->path);
         free(s->path);
         s->path = NULL;
-    } else if (s->fd < 0 && s->address && !uv_is_closing((uv_handle_t *)&s->stream)) {
+    } else if (s->fd < 0 && s->address) {
         open_next(s);
     }
     if (s->fd < 0) {
