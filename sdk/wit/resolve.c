@@ -217,8 +217,9 @@ static void check_type(struct wit *w, struct wit_type *t, unsigned level)
     t->async = async;
     t->borrows = borrows;
     t->checking = false;
-    if ((t->kind == WIT_OWN || t->kind == WIT_BORROW) && t->elem &&
-        wit_real(t->elem)->kind != WIT_RESOURCE)
+    /* NULL: of a use that a gate hides. */
+    const struct wit_type *behind = t->elem ? wit_real(t->elem) : NULL;
+    if ((t->kind == WIT_OWN || t->kind == WIT_BORROW) && behind && behind->kind != WIT_RESOURCE)
         wit_fail(w, t->pos, "'%.*s' is not a resource", WCP_ARG(t->elem->name));
     if (t->kind == WIT_MAP &&
         (t->elem->kind > WIT_STRING || t->elem->kind == WIT_F32 || t->elem->kind == WIT_F64))

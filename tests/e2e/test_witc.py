@@ -47,7 +47,7 @@ def test_output(tmp):
             check(f"{name} is as in tests/golden", got.get(name) == want[name], "differs (--update to accept)")
 
 
-def test_json():
+def test_json(tmp):
     """The resolved packages of the text with everything, to the byte; and what a feature adds."""
     path = os.path.join(GOLDEN, "shapes.json")
     run = witc("--json", GOLDEN + "/shapes.wit")
@@ -58,6 +58,11 @@ def test_json():
     hidden = ["hidden" in json.loads(witc("--json", *words, GOLDEN + "/shapes.wit").stdout)["interfaces"][1]["functions"]
               for words in ((), ("--features", "sooner,later"), ("--features=sooner",), ("--all-features",))]
     check("--features", hidden == [False, True, False, True], hidden)
+    write_files(tmp + "/gated", "--> w/a.wit\npackage a:b;\ninterface i {\n  @unstable(feature = x) use c:d/j.{r};\n"
+                "  @unstable(feature = x) f: func(v: borrow<r>);\n}\n"
+                "--> w/deps/d/d.wit\npackage c:d;\ninterface j { resource r; }\n")
+    run = witc("--json", tmp + "/gated/w")
+    check("a function and its use behind a gate", run.returncode == 0 and "borrow" not in run.stdout, run)
 
 
 def write_files(top, text):
@@ -199,7 +204,7 @@ def test_compiles(tmp):
 
 with tempfile.TemporaryDirectory(prefix="witc-") as folder:
     test_output(folder)
-    test_json()
+    test_json(folder)
     test_errors(folder)
     test_every_error_is_seen()
     test_command_line(folder)
