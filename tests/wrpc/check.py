@@ -4,7 +4,7 @@
 
 The Rust program is there in two generations (tests/peers): wrpc-29 is made of wrpc-transport 0.28 and wrpc-transport-nats
 0.29, wrpc-31 of 0.29 and 0.31. Over each transport (NATS, TCP, Unix socket) it calls our provider (tests/vec), and our
-caller (call.c) the provider that it is. Every function of tests/wit is called (cases.py) and each answer compared; at the
+caller (main.c) the provider that it is. Every function of tests/wit is called (cases.py) and each answer compared; at the
 end come N calls (default 4,000), 64 at a time. --only picks among "nats", "tcp", "unix", the programs' names, "calls us",
 "is called", and groups of cases.
 
