@@ -86,6 +86,12 @@ def memory_of(of, *names):
     return int(next(p for p in (cgroup(of) / n for n in names) if p.exists()).read_text())
 
 
+def log_file(of):
+    """Where the runtime writes what the container prints."""
+    meta, now = of["metadata"], container(of)
+    return Path("/var/log/pods", f"{meta['namespace']}_{meta['name']}_{meta['uid']}", now["name"], f"{now['restartCount']}.log")
+
+
 def log_lines(log):
     """Every line is JSON, none has the password."""
     if PASSWORD in log:
@@ -227,8 +233,8 @@ def memory():
 def stopped():
     name = pod()["metadata"]["name"]
     node.kubectl("patch", "pod", name, "--patch", '{"metadata": {"finalizers": ["outrigger.test/look"]}}')  # it stays to be seen
-    log = node.follow("logs", name)
-    with Callers() as callers:
+    # Opened now: the kubelet removes the file some time after the end, and what kubectl has then is the kubelet's complaint.
+    with open(log_file(pod()), encoding="utf-8") as log, Callers() as callers:
         began = time.monotonic()
         node.kubectl("scale", f"deployment/{ID}", "--replicas=0")
 
@@ -236,10 +242,11 @@ def stopped():
             return container(node.get("pod", name))["state"].get("terminated")
         end = wait_for("the container's end", ended)
         took = time.monotonic() - began
+        lines = log_lines("".join(entry.split(" ", 3)[3] for entry in log))  # time, stream, whole or part, text
     callers.check()
     print(f"   it has ended {took:.1f} s after the deployment was scaled to none", flush=True)
     expect("exit code", end["exitCode"], 0)  # killed at the end of its grace period, it would be 137
-    if not [line for line in log_lines(log()) if line["msg"] == "told to end"]:
+    if not [line for line in lines if line["msg"] == "told to end"]:
         raise AssertionError("the log does not say that it was told to end")
     status, why = wcp_call("wrpc:keyvalue/store.get", '""', '"fruit"')
     expect("a call after the end", (status, "nobody serves" in why), (3, True))

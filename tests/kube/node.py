@@ -129,11 +129,5 @@ class Node:
     def kubectl(self, *words, **options):
         return run(self.exe, "kubectl", "--kubeconfig", self.kubeconfig, *words, **options)
 
-    def follow(self, *words):
-        """kubectl WORDS --follow; what gives back its output, after its end."""
-        process = subprocess.Popen([self.exe, "kubectl", "--kubeconfig", self.kubeconfig, *words, "--follow"],
-                                   stdout=subprocess.PIPE, text=True)
-        return lambda: process.communicate(timeout=READY_S)[0]
-
     def get(self, *words):
         return json.loads(self.kubectl("get", "--output", "json", *words))
