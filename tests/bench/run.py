@@ -14,8 +14,8 @@ Environment:
     BENCH_ROUNDS   default 3
     BENCH_SECONDS  measured per setting (default 4)
 
-Then our first provider alone, listening on a Unix socket besides: the same calls over NATS and over the
-socket, in turn, in one process of it.
+Then each of ours alone, listening on a Unix socket besides: the same calls over NATS and over the socket, in
+turn, in one process of it. keyvalue-memory shows the transports; with keyvalue-redis both hold a round trip to Redis.
 
 All figures are medians over the rounds. CPU is the provider's alone, all its threads. Memory is what
 smaps_rollup says: idle half a second after the first answer, load at the end of each measurement
@@ -200,6 +200,16 @@ def ratios(name, ours, peers):
     print(f"  idle: anonymous {ratio('idle_anonymous_kib')}, PSS {ratio('idle_pss_kib')}; ready {ratio('ready_ms')}")
 
 
+def transports(name, nats, unix):
+    loads(f"{name}, one process, over NATS", nats)
+    loads("the same process, over a Unix socket (a connection per call)", unix)
+    print("  p50, NATS / socket: " + ", ".join(
+        f"{middle(nats, n, 'p50_us') / middle(unix, n, 'p50_us'):.2f} at {n} in flight" for n in IN_FLIGHT))
+    calls = [sum(r[n]["calls"] for n in IN_FLIGHT for r in rounds) for rounds in (nats[:1], nats + unix)]
+    print(f"  its anonymous memory: {nats[0][IN_FLIGHT[-1]]['anonymous_kib']} KiB after {calls[0]} calls, "
+          f"{unix[-1][IN_FLIGHT[-1]]['anonymous_kib']} KiB after {calls[1]}")
+
+
 def main():
     given = os.environ.get("PROVIDER")
     ours = [[os.path.abspath(p)] for p in ([given] if given else [BIN / "keyvalue-redis", BIN / "keyvalue-memory"])]
@@ -216,7 +226,7 @@ def main():
             for rounds, argv in turns if i % 2 == 0 else turns[::-1]:
                 rounds.append(bench.round(argv))
                 print(f"round {i + 1}: {os.path.basename(argv[0])} done", flush=True)
-        nats, unix = bench.socket_rounds(ours[0], count)
+        sockets = [bench.socket_rounds(argv, count) for argv in ours]
     except (Failure, OSError) as e:
         with open(bench.log, errors="replace") as f:
             print(*f.read().splitlines()[-15:], sep="\n", file=sys.stderr)
@@ -230,13 +240,8 @@ def main():
     table(f"{os.path.basename(peer)} (peer)", peers)
     for name, rounds in zip(names, measured):
         ratios(name, rounds, peers)
-    loads(f"{names[0]}, one process, over NATS", nats)
-    loads("the same process, over a Unix socket (a connection per call)", unix)
-    print("  p50, NATS / socket: " + ", ".join(
-        f"{middle(nats, n, 'p50_us') / middle(unix, n, 'p50_us'):.2f} at {n} in flight" for n in IN_FLIGHT))
-    calls = [sum(r[n]["calls"] for n in IN_FLIGHT for r in rounds) for rounds in (nats[:1], nats + unix)]
-    print(f"  its anonymous memory: {nats[0][IN_FLIGHT[-1]]['anonymous_kib']} KiB after {calls[0]} calls, "
-          f"{unix[-1][IN_FLIGHT[-1]]['anonymous_kib']} KiB after {calls[1]}")
+    for name, (nats, unix) in zip(names, sockets):
+        transports(name, nats, unix)
     return 0
 
 

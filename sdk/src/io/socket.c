@@ -3,7 +3,8 @@
  * What is written collects and is tried directly at the end of the turn, as in poller.c: a socket
  * nearly always takes it, and header, frames and the end of our direction leave together. An
  * accepted connection is read directly at first: the caller has mostly said all of it by then. Only
- * who must wait goes to libuv, as a uv_pipe_t, its name for a stream over any descriptor.
+ * who must wait goes to libuv, as a uv_pipe_t, its name for a stream over any descriptor. What
+ * nobody waits for comes last in a turn: looking for the peer's end, and closing what has ended.
  *
  * A connection that the core has closed after shutdown() lingers until its last byte is sent and,
  * if the peer made it, until the peer has ended its direction too: closing a socket with unread
@@ -51,7 +52,7 @@ struct sock {
     bool eof;               /* the peer's */
     bool given_up;          /* by the core: there is nobody to tell */
     bool ended;             /* stream is being closed for good */
-    struct place fresh, dirty, lingering;
+    struct place fresh, dirty, lingering, over;
     uint64_t linger_until;
 };
 
@@ -63,6 +64,7 @@ struct sockets {
     uv_timer_t linger;
     struct sock *fresh; /* accepted and not read yet */
     struct sock *dirty;
+    struct sock *over;                        /* ended, to be closed at the end of the turn */
     struct sock *lingering, **last_lingering; /* in the order of their ends */
     size_t count;
     bool closing;
@@ -167,10 +169,14 @@ static void end(struct sock *s)
     REMOVE(s, lingering);
     REMOVE(s, dirty);
     REMOVE(s, fresh);
-    if (s->resolving)
+    if (s->resolving) {
         uv_cancel((uv_req_t *)&s->resolve); /* on_resolved follows in any case */
-    else
-        close_stream(s);
+        return;
+    }
+    if (s->reading)
+        uv_read_stop((uv_stream_t *)&s->stream);
+    INSERT(s, over, &s->all->over);
+    uv_idle_start(&s->all->awake, on_awake);
 }
 
 static void on_linger(uv_timer_t *t)
@@ -280,17 +286,17 @@ static void apply_reading(struct sock *s)
     }
 }
 
-static void read_directly(struct sock *s)
+/* False: there is no more, for now or for ever. */
+static bool read_once(struct sock *s)
 {
-    ssize_t n = 1;
-    while (n > 0 && s->want_reading && !s->ended) {
-        n = recv(s->fd, s->all->buf, sizeof s->all->buf, MSG_DONTWAIT);
-        if (n >= 0)
-            take(s, n ? n : UV_EOF);
-        else if (errno != EAGAIN && errno != EINTR)
-            take(s, -errno);
-    }
-    apply_reading(s);
+    if (!s->want_reading || s->ended)
+        return false;
+    ssize_t n = recv(s->fd, s->all->buf, sizeof s->all->buf, MSG_DONTWAIT);
+    if (n >= 0)
+        take(s, n ? n : UV_EOF);
+    else if (errno != EAGAIN && errno != EINTR)
+        take(s, -errno);
+    return n > 0;
 }
 
 /* --- writing, at the end of the turn --- */
@@ -427,20 +433,27 @@ static void look_at(struct sock *s)
         return;
     }
     flush(s);
+    if (s->fresh.prev && !s->error) {
+        while (read_once(s))
+            ;
+        REMOVE(s, fresh);
+    }
+    if (!s->ended && !s->error && !s->given_up && !s->told) {
+        s->told = true;
+        rpc_conn_sent(&s->conn); /* it may be given up with that */
+    }
     if (s->ended || s->error)
         return;
     bool done = is_written(s);
-    if (done && s->shut_wanted && !s->shut && !(s->given_up && s->eof)) { /* closing does it */
+    if (done && s->given_up && (!s->accepted || peer_has_ended(s))) {
+        end(s); /* which ends our direction, too */
+        return;
+    }
+    if (done && s->shut_wanted && !s->shut) {
         s->shut = true;
         (void)shutdown(s->fd, SHUT_WR); /* if that is impossible, reading tells */
     }
     apply_reading(s); /* of one that was just made: the peer shall find its bytes first */
-    if (done && s->given_up && (!s->accepted || peer_has_ended(s)))
-        end(s);
-    else if (!s->given_up && !s->told) {
-        s->told = true;
-        rpc_conn_sent(&s->conn);
-    }
 }
 
 static void look_at_all(struct sockets *all)
@@ -455,6 +468,11 @@ static void look_at_all(struct sockets *all)
         REMOVE(s, dirty);
         look_at(s);
     }
+    while (all->over) {
+        struct sock *s = all->over;
+        REMOVE(s, over);
+        close_stream(s);
+    }
 }
 
 /* Right after the callbacks of a poll. What these wrote goes out at once: before libuv closes what
@@ -462,10 +480,10 @@ static void look_at_all(struct sockets *all)
 static void on_polled(uv_check_t *h)
 {
     struct sockets *all = h->data;
-    while (all->fresh) {
-        struct sock *s = all->fresh;
-        REMOVE(s, fresh);
-        read_directly(s);
+    for (struct sock *s = all->fresh, *next; s; s = next) {
+        next = s->fresh.next;
+        mark(s);
+        (void)read_once(s); /* the rest is read once that is answered */
     }
     look_at_all(all);
 }
@@ -509,7 +527,7 @@ static void conn_close(struct wcp_conn *c)
 {
     struct sock *s = of(c);
     s->given_up = true;
-    if (s->error || !s->shut_wanted || (s->shut && is_written(s) && (s->eof || !s->accepted))) {
+    if (s->error || !s->shut_wanted || (is_written(s) && (s->eof || !s->accepted))) {
         end(s);
         return;
     }
