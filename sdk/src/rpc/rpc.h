@@ -17,10 +17,12 @@ struct rpc;
 /* What the wRPC core asks of the link table. */
 struct rpc_links {
     void *ctx;
-    /* The link of a call, with a reference taken; NULL: there is none (yet). source and name are as
-     * in the headers, with their defaults filled in. */
+    /* The link of a call, with a reference taken; NULL: there is none (yet), or, with *why set
+     * (borrowed), one that does not work because of that. source and name are as in the headers,
+     * with their defaults filled in. */
     struct wcp_link *(*find)(void *ctx, struct wcp_str source, struct wcp_str name,
-                             const struct wcp_interface *iface);
+                             const struct wcp_interface *iface, const char **why);
+    void (*missing)(void *ctx); /* a call has no link, and may wait for one */
     void (*hold)(void *ctx, struct wcp_link *l);
     void (*release)(void *ctx, struct wcp_link *l);
 };
@@ -117,6 +119,7 @@ void rpc_request(struct rpc *r, const struct wcp_msg *request, uint32_t timeout_
 /* How the service went, for logs and later metrics. */
 struct rpc_stats {
     uint64_t calls, failed, repeated_accepts, dropped_messages, timeouts, outgoing, outgoing_failed;
+    uint64_t no_link, failed_link; /* of the failed: there was no link, or one that does not work */
 };
 const struct rpc_stats *rpc_stats(const struct rpc *r);
 
