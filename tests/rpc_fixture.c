@@ -76,6 +76,22 @@ void fixture_inbox(struct fixture *f, const char *subject, const char *reply, st
     fake_done(&f->net, &m);
 }
 
+uint64_t fixture_ended(const struct fixture *f, bool incoming, enum outcome o)
+{
+    uint64_t n = 0;
+    for (const struct call_stats *s = rpc_call_stats(f->rpc); s; s = s->next)
+        n += s->incoming == incoming ? s->ended[o] : 0;
+    return n;
+}
+
+uint64_t fixture_failed(const struct fixture *f, bool incoming)
+{
+    uint64_t n = 0;
+    for (int o = OUTCOME_ERROR + 1; o < OUTCOMES; o++)
+        n += fixture_ended(f, incoming, (enum outcome)o);
+    return n;
+}
+
 const char *fixture_expect(struct fixture *f, const char *subject, const char *hex)
 {
     const struct fake_msg *m = fake_take(&f->net);

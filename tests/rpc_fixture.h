@@ -24,6 +24,10 @@ void fixture_invoke(struct fixture *f, const char *function, const char *reply,
 void fixture_inbox(struct fixture *f, const char *subject, const char *reply,
                    struct wcp_bytes data);
 
+/* Calls that ended so, of all functions; and those that failed in any way. */
+uint64_t fixture_ended(const struct fixture *f, bool incoming, enum outcome o);
+uint64_t fixture_failed(const struct fixture *f, bool incoming);
+
 /* Checks the next published message; hex may be NULL: any payload. Returns its reply subject. */
 const char *fixture_expect(struct fixture *f, const char *subject, const char *hex);
 void fixture_expect_nothing(struct fixture *f);

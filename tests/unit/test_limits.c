@@ -658,7 +658,7 @@ TEST(each_kind_of_line_is_written_ten_times_a_second_and_then_counted)
         CHECK_INT(captured_count, 22);
         CHECK_INT(rpc_next(f.rpc), TIMER_NEVER);
     }
-    CHECK_INT(rpc_stats(f.rpc)->failed, 37 * 3 + 34);
+    CHECK_INT(fixture_failed(&f, true), 37 * 3 + 34);
     finish();
 }
 

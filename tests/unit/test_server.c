@@ -172,7 +172,7 @@ TEST(accept_and_result_are_repeated_until_the_caller_is_heard)
     fixture_expect(&f, RC ".results", "");
     fixture_pass_ms(&f, 60000);
     fixture_expect_nothing(&f);
-    CHECK_INT(rpc_stats(f.rpc)->repeated_accepts, 3);
+    CHECK_INT(rpc_stats(f.rpc).repeated_accepts, 3);
     fixture_close(&f);
 }
 
@@ -184,7 +184,7 @@ TEST(a_caller_that_never_ends_its_parameters_is_let_go_at_the_deadline)
     CHECK_INT(rpc_running(f.rpc), 0);
     CHECK_HEX(f.net.sent[f.net.count - 1].data, "");
     CHECK_STR(f.net.sent[f.net.count - 1].subject, RC ".results");
-    CHECK_INT(rpc_stats(f.rpc)->failed, 0);
+    CHECK_INT(fixture_failed(&f, true), 0);
     fixture_close(&f);
 }
 
@@ -211,7 +211,7 @@ TEST(a_failed_call_ends_without_a_value)
     fixture_expect(&f, RC ".results", "");
     fixture_inbox(&f, rs_params, NULL, NO_DATA);
     fixture_expect_nothing(&f);
-    CHECK_INT(rpc_stats(f.rpc)->failed, 1);
+    CHECK_INT(fixture_failed(&f, true), 1);
     fixture_close(&f);
 }
 
@@ -299,7 +299,7 @@ TEST(too_large_parameters_are_refused_before_they_are_held)
     accepted();
     fixture_expect(&f, RC ".results", "");
     fixture_inbox(&f, rs_params, NULL, NO_DATA);
-    CHECK_INT(rpc_stats(f.rpc)->failed, 1);
+    CHECK_INT(fixture_failed(&f, true), 1);
     fixture_invoke(&f, API "blob-len", RC, test_unhex("e607")); /* 998: at the limit */
     accepted();
     fixture_expect_nothing(&f);
@@ -363,7 +363,7 @@ TEST(an_invocation_without_a_reply_subject_is_dropped)
     fixture_invoke(&f, API "add", NULL, test_unhex("0101"));
     fixture_expect_nothing(&f);
     CHECK_INT(handled, 0);
-    CHECK_INT(rpc_stats(f.rpc)->failed, 1);
+    CHECK_INT(fixture_failed(&f, true), 1);
     fixture_close(&f);
 }
 
