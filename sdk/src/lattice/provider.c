@@ -11,6 +11,7 @@
 #include "base/timer.h"
 #include "lattice/config.h"
 #include "lattice/control.h"
+#include "lattice/events.h"
 #include "lattice/links.h"
 #include "lattice/local.h"
 #include "lattice/secrets.h"
@@ -35,6 +36,7 @@ struct wcp_instance {
     struct rpc *rpc;
     struct links *links;
     struct control control;
+    struct events events;
     struct lattice_read *read; /* running; standalone only */
     bool read_again;
     void *data;
@@ -160,6 +162,12 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
         .ctx = i,
         .subs = {-1, -1, -1, -1, -1, -1},
         .malformed = i->hd.bad_links,
+    };
+    i->events = (struct events){
+        .t = env->transport,
+        .lattice = i->hd.lattice,
+        .source = i->hd.host_id,
+        .wall_us = env->wall_us,
     };
     return i;
 }
