@@ -1,0 +1,58 @@
+/* events.c: CloudEvents on wasmbus.evt.<lattice>.<name> (lattice.md §10). */
+#include "lattice/events.h"
+#include "lattice/linkdef.h"
+#include <json-c/json.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <time.h>
+
+/* A random (version 4) UUID, as libraries for CloudEvents make them. */
+static void make_id(char out[37])
+{
+    uint8_t b[16];
+    char hex[33];
+    randombytes_buf(b, sizeof b);
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    sodium_bin2hex(hex, sizeof hex, b, sizeof b);
+    (void)snprintf(out, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
+                   hex + 20);
+}
+
+/* RFC 3339, e.g. 2026-02-05T12:34:56.789012Z. */
+static void print_time(int64_t us, char out[40])
+{
+    time_t seconds = (time_t)(us / 1000000);
+    struct tm tm = {0};
+    char text[24] = "";
+    (void)gmtime_r(&seconds, &tm); /* fails for years that no clock shows */
+    (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    (void)snprintf(out, 40, "%s.%06dZ", text, (int)(us % 1000000));
+}
+
+static void add(struct json_object *o, const char *member, const char *text)
+{
+    json_object_object_add(o, member, json_object_new_string(text));
+}
+
+void events_publish(const struct events *e, const char *name, struct json_object *data)
+{
+    char subject[ID_MAX + 96], type[96], id[37], when[40];
+    (void)snprintf(subject, sizeof subject, "wasmbus.evt.%s.%s", e->lattice, name);
+    (void)snprintf(type, sizeof type, "com.wasmcloud.lattice.%s", name);
+    make_id(id);
+    print_time(e->wall_us(), when);
+    struct json_object *o = json_object_new_object();
+    add(o, "specversion", "1.0");
+    add(o, "id", id);
+    add(o, "type", type);
+    add(o, "source", e->source);
+    add(o, "datacontenttype", "application/json");
+    add(o, "time", when);
+    json_object_object_add(o, "data", data);
+    size_t n = 0;
+    const char *text = json_object_to_json_string_length(
+        o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
+    e->t->publish(e->t, &(struct wcp_msg){.subject = subject, .data = {(const uint8_t *)text, n}});
+    json_object_put(o);
+}
