@@ -17,6 +17,7 @@
 #endif
 #define FILE_MAX     ((size_t)1 << 20) /* of a configuration value or secret: as Kubernetes has it */
 #define HOSTDATA_MAX ((size_t)64 << 20)
+#define DAY_MS       86400000
 #define EXIT_USAGE   2
 
 enum {
@@ -29,6 +30,7 @@ enum {
     CONFIG_DIR,
     SECRETS_DIR,
     HOST_DATA,
+    DRAIN,
     LOG,
     HELP,
     VERSION,
@@ -57,6 +59,8 @@ static const struct option {
                    "HostData from a file, base64 or JSON; the flags "
                    "above win",
                    true},
+    [DRAIN] = {"--drain-ms", "MS", "WCP_DRAIN_MS",
+               "what running calls may take when it is told to end (10000)", false},
     [LOG] = {"--log", "LEVEL", "WCP_LOG", "error, warn, info or debug", false},
     [HELP] = {"--help", NULL, NULL, "this text", false},
     [VERSION] = {"--version", NULL, NULL, "the version", false},
@@ -250,6 +254,19 @@ static int read_environment(struct told *t, struct wcp_err *err)
     return 0;
 }
 
+static int parse_ms(const struct told *t, size_t i, uint32_t *ms, struct wcp_err *err)
+{
+    const char *text = t->value[i];
+    char *end = NULL;
+    unsigned long v = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || v == 0 || v > DAY_MS)
+        return wcp_fail(err, WCP_EINVAL,
+                        "%s: \"%.40s\" found, a number of milliseconds expected, 1 to %d", t->by[i],
+                        text, DAY_MS);
+    *ms = (uint32_t)v;
+    return 0;
+}
+
 /* --- making HostData of it --- */
 
 static void set(char **text, const char *value)
@@ -364,6 +381,8 @@ int standalone_read(int argc, char **argv, const char *name, struct standalone *
         goto out;
     }
     rc = rc ? rc : read_environment(&t, &err);
+    if (!rc && t.value[DRAIN])
+        rc = parse_ms(&t, DRAIN, &out->drain_ms, &err);
     if (!rc && t.value[LOG] && !log_parse_level(t.value[LOG], &level))
         rc = wcp_fail(&err, WCP_EINVAL, "%s: \"%.40s\" found, error, warn, info or debug expected",
                       t.by[LOG], t.value[LOG]);

@@ -11,6 +11,7 @@ struct standalone {
     struct strings listen; /* addresses */
     bool offline;          /* there is no NATS */
     char *creds_file;      /* NULL: none */
+    uint32_t drain_ms;     /* 0: not told */
     const char *log_level; /* NULL: not told; lives in argv or the environment */
 };
 

@@ -62,10 +62,13 @@ static uint64_t now(const struct wcp_instance *i)
 static void on_put(void *ctx, struct linkdef *l)
 {
     struct wcp_instance *i = ctx;
-    if (i->state == RUNNING)
+    /* Whoever gets a link while we leave may call at once, and reach us as long as we are in the
+     * queue groups. What we ourselves would call over is not begun any more. */
+    bool calls_us = strcmp(l->source_id, i->hd.provider_id) != 0;
+    if (i->state == RUNNING || (i->state == LEAVING && calls_us))
         links_put(i->links, l);
     else
-        linkdef_free(l); /* leaving: no new links */
+        linkdef_free(l);
 }
 
 static void on_del(void *ctx, struct linkdef *l)
@@ -81,9 +84,10 @@ static bool on_health(void *ctx, struct wcp_buf *why)
     return links_healthy(i->links, why);
 }
 
-static uint32_t drain_ms(const struct wcp_instance *i, uint32_t otherwise)
+static uint32_t drain_ms(const struct wcp_instance *i)
 {
-    return i->def->limits.drain_ms ? i->def->limits.drain_ms : otherwise;
+    uint32_t own = i->def->limits.drain_ms;
+    return i->hd.drain_ms ? i->hd.drain_ms : own ? own : DRAIN_MS;
 }
 
 static void on_shutdown(void *ctx, const char *reply)
@@ -91,7 +95,7 @@ static void on_shutdown(void *ctx, const char *reply)
     struct wcp_instance *i = ctx;
     if (i->replies.n < REPLIES_MAX)
         strings_put(&i->replies, reply);
-    instance_drain(i, drain_ms(i, HOST_DRAIN_MS));
+    instance_drain(i, drain_ms(i) < HOST_DRAIN_MS ? drain_ms(i) : HOST_DRAIN_MS);
 }
 
 static void on_config(void *ctx, struct config *c)
@@ -140,7 +144,7 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
         .host_xkey = i->hd.host_xkey,
         .xkey_seed = i->hd.provider_xkey_seed,
         .transport = env->transport,
-        .drain_ms = drain_ms(i, DRAIN_MS),
+        .drain_ms = drain_ms(i),
         .added = on_link_added,
         .ctx = i,
     });
@@ -295,7 +299,7 @@ static void on_check(struct timer *t)
 
 void instance_drain(struct wcp_instance *i, uint32_t limit_ms)
 {
-    uint64_t until = now(i) + (limit_ms ? limit_ms : drain_ms(i, DRAIN_MS));
+    uint64_t until = now(i) + (limit_ms ? limit_ms : drain_ms(i));
     if (i->state == RUNNING) {
         i->state = LEAVING;
         i->drain_until = until;
