@@ -7,10 +7,17 @@ static struct wcp_link *find(void *ctx, struct wcp_str source, struct wcp_str na
                              const struct wcp_interface *iface, const char **why)
 {
     struct fixture *f = ctx;
-    if (f->no_link || !wcp_str_eq(source, f->link.source_id) || !wcp_str_eq(name, f->link.name))
+    *why = f->link_fails;
+    if (f->no_link || f->link_fails || !wcp_str_eq(source, f->link.source_id) ||
+        !wcp_str_eq(name, f->link.name))
         return NULL;
     f->held++;
     return &f->link;
+}
+
+static void missing(void *ctx)
+{
+    ((struct fixture *)ctx)->missed++;
 }
 
 static void hold(void *ctx, struct wcp_link *l)
@@ -30,12 +37,12 @@ void fixture_init(struct fixture *f, const struct wcp_limits *limits)
                                    .target_id = WCP_STR("me"),
                                    .name = WCP_STR("default")}};
     fake_init(&f->net);
-    f->rpc = rpc_new(
-        &(struct rpc_config){.transport = &f->net.t,
-                             .lattice = "default",
-                             .id = "me",
-                             .limits = limits ? *limits : (struct wcp_limits){0},
-                             .links = {.ctx = f, .find = find, .hold = hold, .release = release}});
+    f->rpc = rpc_new(&(struct rpc_config){
+        .transport = &f->net.t,
+        .lattice = "default",
+        .id = "me",
+        .limits = limits ? *limits : (struct wcp_limits){0},
+        .links = {.ctx = f, .find = find, .missing = missing, .hold = hold, .release = release}});
 }
 
 void fixture_close(struct fixture *f)

@@ -462,8 +462,8 @@ TEST(links_are_told_as_json_without_their_configuration)
     up_says = refused_at_once;
     put("bad", "redis://:hunter2@a");
     static const char bad[] =
-        "[" JSON("bad", "\"state\":\"failed\",\"for_ms\":0,\"reason\":\"refused\",\"attempts\":1,"
-                        "\"calls\":0");
+        "[" JSON("bad", "\"state\":\"failed\",\"reason\":\"refused\",\"for_ms\":0,"
+                        "\"attempts\":1,\"calls\":0");
     static const char good[] =
         "," JSON("good", "\"state\":\"ready\",\"for_ms\":1000,\"attempts\":1,\"calls\":1") "]";
     char both[1000], one[1000];
@@ -475,7 +475,7 @@ TEST(links_are_told_as_json_without_their_configuration)
     CHECK_STR(json(2, 2), "[]");
     up_fails = "no";
     put("worse", "redis://:hunter2@a");
-    CHECK(strstr(json(2000, 0), "\"reason\":\"no\",\"attempts\":1,\"retry_in_ms\":"));
+    CHECK(strstr(json(2000, 0), "\"reason\":\"no\",\"for_ms\":0,\"attempts\":1,\"retry_in_ms\":"));
     release(l);
     stop();
 }

@@ -424,6 +424,14 @@ bool links_healthy(const struct links *t, struct wcp_buf *b)
     return false;
 }
 
+bool links_any_failed(const struct links *t)
+{
+    const struct link *l = t->all;
+    while (l && l->state != LINK_FAILED)
+        l = l->next;
+    return l != NULL;
+}
+
 void links_each(const struct links *t, void (*fn)(void *ctx, const struct link_view *v), void *ctx)
 {
     for (const struct link *l = t->all; l; l = l->next) {
@@ -437,10 +445,10 @@ static struct json_object *text(struct wcp_str s)
     return json_object_new_string_len(s.ptr, (int)s.len);
 }
 
-static struct json_object *to_json(const struct links *t, const struct link_view *v)
+void link_describe(const struct link_view *v, struct json_object *o)
 {
     const struct wcp_link *l = v->link;
-    struct json_object *o = json_object_new_object(), *interfaces = json_object_new_array();
+    struct json_object *interfaces = json_object_new_array();
     for (size_t i = 0; i < l->interface_count; i++)
         json_object_array_add(interfaces, text(l->interfaces[i]));
     json_object_object_add(o, "source_id", text(l->source_id));
@@ -450,9 +458,15 @@ static struct json_object *to_json(const struct links *t, const struct link_view
     json_object_object_add(o, "wit_package", text(l->wit_package));
     json_object_object_add(o, "interfaces", interfaces);
     json_object_object_add(o, "state", text(wcp_str(link_state_text(v->state))));
-    json_object_object_add(o, "for_ms", json_object_new_int64((int64_t)(now(t) - v->since_ms)));
     if (v->why)
         json_object_object_add(o, "reason", text(wcp_str(v->why)));
+}
+
+static struct json_object *to_json(const struct links *t, const struct link_view *v)
+{
+    struct json_object *o = json_object_new_object();
+    link_describe(v, o);
+    json_object_object_add(o, "for_ms", json_object_new_int64((int64_t)(now(t) - v->since_ms)));
     json_object_object_add(o, "attempts", json_object_new_int64(v->attempts));
     if (v->retry_ms != TIMER_NEVER) {
         uint64_t in = v->retry_ms > now(t) ? v->retry_ms - now(t) : 0;

@@ -37,6 +37,9 @@ struct link_view {
     bool local;        /* by links_put_local */
 };
 
+/* Adds source_id, target, name, wit_namespace, wit_package, interfaces, state and reason. */
+void link_describe(const struct link_view *v, struct json_object *o);
+
 struct links_config {
     struct wcp_instance *instance;     /* for wcp_link.instance */
     const struct wcp_provider *def;    /* link_up, link_down, limits.links */
@@ -82,6 +85,7 @@ uint64_t links_sync_end(struct links *t, uint32_t grace_ms);
 
 /* False: some link is connecting or has failed, and b gets a text for people. */
 bool links_healthy(const struct links *t, struct wcp_buf *b);
+bool links_any_failed(const struct links *t);
 /* All links. fn must not change the table. */
 void links_each(const struct links *t, void (*fn)(void *ctx, const struct link_view *v), void *ctx);
 /* Appends a JSON list of objects, those that are not ready first. At most max bytes: returns how
