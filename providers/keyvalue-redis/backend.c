@@ -148,8 +148,11 @@ void backend_skipped_key(struct wcp_call *c)
 static void on_state(void *ctx, const char *why)
 {
     struct backend *b = ctx;
+    char text[sizeof b->why];
     b->refusal[0] = '\0'; /* another connection, another server perhaps */
-    report(b, why);
+    if (why)
+        (void)snprintf(text, sizeof text, "redis %s", why); /* may be cut */
+    report(b, why ? text : NULL);
 }
 
 static bool is_set(const struct wcp_link *l, const char *key)
