@@ -12,8 +12,8 @@
 
 /* What follows is about c; NULL: about no call. */
 void wcp_trace_call(const struct wcp_call *c);
-/* What follows belongs to a trace that came from elsewhere, as an HTTP request's headers of these
- * names; copied. state may be NULL. A parent that is NULL or malformed: to none. */
-void wcp_trace_set(const char *parent, const char *state);
+/* What follows belongs to a trace that came from elsewhere, as an HTTP request's headers traceparent
+ * and tracestate (or empty); copied. A parent that is malformed: to none. */
+void wcp_trace_set(struct wcp_str parent, struct wcp_str state);
 
 #endif

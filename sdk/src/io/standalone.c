@@ -29,6 +29,7 @@ enum {
     CONFIG_DIR,
     SECRETS_DIR,
     HOST_DATA,
+    ADMIN,
     LOG,
     HELP,
     VERSION,
@@ -57,6 +58,8 @@ static const struct option {
                    "HostData from a file, base64 or JSON; the flags "
                    "above win",
                    true},
+    [ADMIN] = {"--admin", "IP:PORT", "WCP_ADMIN",
+               "answer /livez, /readyz, /metrics and /links there", false},
     [LOG] = {"--log", "LEVEL", "WCP_LOG", "error, warn, info or debug", false},
     [HELP] = {"--help", NULL, NULL, "this text", false},
     [VERSION] = {"--version", NULL, NULL, "the version", false},
@@ -372,6 +375,7 @@ int standalone_read(int argc, char **argv, const char *name, struct standalone *
         alone |=
             t.value[i] && options[i].alone && (i == PROVIDER_ID || i == LISTEN || *t.by[i] == '-');
     out->log_level = t.value[LOG];
+    out->admin = t.value[ADMIN];
     out->from_stdin = !alone;
     if (!rc && alone && (rc = make(&t, name, out, &err)))
         hostdata_free(&out->hd);

@@ -11,7 +11,8 @@ struct standalone {
     struct strings listen; /* addresses */
     bool offline;          /* there is no NATS */
     char *creds_file;      /* NULL: none */
-    const char *log_level; /* NULL: not told; lives in argv or the environment */
+    const char *log_level; /* NULL: not told; lives in argv or the environment; so does */
+    const char *admin;     /* where the admin port is to be */
 };
 
 #define STANDALONE_GO (-1)

@@ -13,6 +13,7 @@
 #include "lattice/control.h"
 #include "lattice/links.h"
 #include "lattice/local.h"
+#include "lattice/metrics.h"
 #include "lattice/secrets.h"
 #include "lattice/xkey.h"
 #include <assert.h>
@@ -397,6 +398,32 @@ void instance_tick(struct wcp_instance *i)
 uint64_t instance_malformed(const struct wcp_instance *i)
 {
     return i->control.malformed;
+}
+
+/* --- for the admin port --- */
+
+void instance_unready(const struct wcp_instance *i, struct wcp_buf *why)
+{
+    if (i->state != RUNNING)
+        wcp_buf_fmt(why, "leaving\n");
+    links_unready(i->links, why);
+}
+
+void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp_buf *b)
+{
+    metric_family(b, "wcp_provider_info", "gauge", "Always 1; the labels say who this is.");
+    metric_value(b, "wcp_provider_info", 1, "provider", name, "id", i->hd.provider_id, "lattice",
+                 i->hd.lattice, NULL);
+    metrics_rpc(b, i->rpc);
+    metrics_links(b, i->links);
+    metric_alone(b, "wcp_malformed_control_messages_total", "counter",
+                 "Messages about links, health and the like that were malformed: ignored.",
+                 i->control.malformed);
+}
+
+size_t instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b)
+{
+    return links_json(i->links, max, b);
 }
 
 /* --- for providers --- */

@@ -379,7 +379,7 @@ static struct wcp_outgoing *new_outgoing(struct rpc *r, struct framed *framed,
     o->ctx = ctx;
     const struct trace *t = trace_now();
     if (t)
-        x->trace = trace_new(t->parent, t->state);
+        x->trace = trace_new(wcp_str(t->parent), wcp_str(t->state));
     x->deadline.fn = on_deadline;
     timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
     return o;
