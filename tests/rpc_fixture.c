@@ -4,7 +4,7 @@
 #include "test.h"
 
 static struct wcp_link *find(void *ctx, struct wcp_str source, struct wcp_str name,
-                             const struct wcp_interface *iface)
+                             const struct wcp_interface *iface, const char **why)
 {
     struct fixture *f = ctx;
     if (f->no_link || !wcp_str_eq(source, f->link.source_id) || !wcp_str_eq(name, f->link.name))
@@ -30,11 +30,12 @@ void fixture_init(struct fixture *f, const struct wcp_limits *limits)
                                    .target_id = WCP_STR("me"),
                                    .name = WCP_STR("default")}};
     fake_init(&f->net);
-    f->rpc = rpc_new(&(struct rpc_config){.transport = &f->net.t,
-                                          .lattice = "default",
-                                          .id = "me",
-                                          .limits = limits ? *limits : (struct wcp_limits){0},
-                                          .links = {f, find, hold, release}});
+    f->rpc = rpc_new(
+        &(struct rpc_config){.transport = &f->net.t,
+                             .lattice = "default",
+                             .id = "me",
+                             .limits = limits ? *limits : (struct wcp_limits){0},
+                             .links = {.ctx = f, .find = find, .hold = hold, .release = release}});
 }
 
 void fixture_close(struct fixture *f)

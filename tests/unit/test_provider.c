@@ -252,6 +252,7 @@ TEST(initial_links_that_fail_show_in_health_and_stop_nothing)
     CHECK(subscribed(GET));
     CHECK_INT(instance_malformed(instance), 1);
     up_fails = NULL;
+    net.now_ms += 1000;
     send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
     CHECK_STR(health(), "{\"healthy\":true}");
     stop();

@@ -76,11 +76,17 @@ void metric_alone(struct wcp_buf *b, const char *name, const char *type, const c
 /* --- calls --- */
 
 static const char *const outcomes[OUTCOMES] = {
-    [OUTCOME_OK] = "ok",           [OUTCOME_ERROR] = "error",
-    [OUTCOME_FAILED] = "failed",   [OUTCOME_ABSENT] = "no_link",
-    [OUTCOME_MALFORMED] = "malformed", [OUTCOME_TOO_BIG] = "too_big",
-    [OUTCOME_REFUSED] = "refused", [OUTCOME_TIMEOUT] = "timeout",
-    [OUTCOME_CLOSED] = "closed",   [OUTCOME_CANCELLED] = "cancelled",
+    [OUTCOME_OK] = "ok",
+    [OUTCOME_ERROR] = "error",
+    [OUTCOME_FAILED] = "failed",
+    [OUTCOME_ABSENT] = "no_link",
+    [OUTCOME_LINK_FAILED] = "link_failed",
+    [OUTCOME_MALFORMED] = "malformed",
+    [OUTCOME_TOO_BIG] = "too_big",
+    [OUTCOME_REFUSED] = "refused",
+    [OUTCOME_TIMEOUT] = "timeout",
+    [OUTCOME_CLOSED] = "closed",
+    [OUTCOME_CANCELLED] = "cancelled",
 };
 
 /* The families of calls in one direction. */
@@ -104,8 +110,9 @@ static const struct families directions[] = {
 static void put_ended(struct wcp_buf *b, const char *name, const struct call_stats *s)
 {
     for (int o = 0; o < OUTCOMES; o++) {
-        if (o == (s->incoming ? OUTCOME_CANCELLED : OUTCOME_REFUSED))
-            continue; /* that is the other side's */
+        if (s->incoming ? o == OUTCOME_CANCELLED
+                        : o == OUTCOME_REFUSED || o == OUTCOME_LINK_FAILED)
+            continue; /* these are the other side's */
         const char *text = o == OUTCOME_ABSENT && !s->incoming ? "no_responder" : outcomes[o];
         metric_value(b, name, s->ended[o], "interface", s->iface->name, "function", s->func->name,
                      "outcome", text, NULL);
@@ -177,4 +184,41 @@ void metrics_rpc(struct wcp_buf *b, const struct rpc *r)
                  "Bytes of calls over connections.", s.conn_in_bytes);
     metric_alone(b, "wcp_connection_sent_bytes_total", "counter",
                  "Bytes of calls over connections.", s.conn_out_bytes);
+}
+
+/* --- links --- */
+
+struct links_out {
+    struct wcp_buf *b;
+    size_t count[LINK_DRAINING + 1]; /* by state */
+};
+
+/* One that drains may have a successor of the same names: only counted. */
+static void put_link(void *ctx, const struct link_view *v)
+{
+    struct links_out *out = ctx;
+    const struct wcp_link *l = v->link;
+    struct wcp_arena a = {0};
+    out->count[v->state]++;
+    if (v->state == LINK_DRAINING)
+        return;
+    const char *package =
+        wcp_fmt(&a, "%.*s:%.*s", WCP_ARG(l->wit_namespace), WCP_ARG(l->wit_package)).ptr;
+    for (int s = 0; s < LINK_DRAINING; s++)
+        metric_value(out->b, "wcp_link_state", s == (int)v->state, "source", l->source_id.ptr,
+                     "target", l->target_id.ptr, "name", l->name.ptr, "package", package, "state",
+                     link_state_text((enum link_state)s), NULL);
+    wcp_arena_free(&a);
+}
+
+void metrics_links(struct wcp_buf *b, const struct links *t)
+{
+    struct links_out out = {.b = b};
+    metric_family(b, "wcp_link_state", "gauge",
+                  "1 for the state that a link is in; what its provider says of the backend counts.");
+    links_each(t, put_link, &out);
+    metric_family(b, "wcp_links", "gauge", "Links, by their state.");
+    for (int s = 0; s <= LINK_DRAINING; s++)
+        metric_value(b, "wcp_links", out.count[s], "state", link_state_text((enum link_state)s),
+                     NULL);
 }

@@ -402,11 +402,20 @@ uint64_t instance_malformed(const struct wcp_instance *i)
 
 /* --- for the admin port --- */
 
+static void put_unready(void *ctx, const struct link_view *v)
+{
+    if (v->state == LINK_CONNECTING || v->state == LINK_FAILED)
+        wcp_buf_fmt(ctx, "link '%s' %s '%.*s' %s%s%s\n", v->link->name.ptr,
+                    v->link->role == WCP_TARGET ? "from" : "to", WCP_ARG(v->peer),
+                    v->why ? "has failed" : "is connecting", v->why ? ": " : "",
+                    v->why ? v->why : "");
+}
+
 void instance_unready(const struct wcp_instance *i, struct wcp_buf *why)
 {
     if (i->state != RUNNING)
         wcp_buf_fmt(why, "leaving\n");
-    links_unready(i->links, why);
+    links_each(i->links, put_unready, why);
 }
 
 void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp_buf *b)

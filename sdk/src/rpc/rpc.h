@@ -17,10 +17,12 @@ struct rpc;
 /* What the wRPC core asks of the link table. */
 struct rpc_links {
     void *ctx;
-    /* The link of a call, with a reference taken; NULL: there is none (yet). source and name are as
-     * in the headers, with their defaults filled in. */
+    /* The link of a call, with a reference taken; NULL: there is none (yet), or, with *why set
+     * (borrowed), one that does not work because of that. source and name are as in the headers,
+     * with their defaults filled in. */
     struct wcp_link *(*find)(void *ctx, struct wcp_str source, struct wcp_str name,
-                             const struct wcp_interface *iface);
+                             const struct wcp_interface *iface, const char **why);
+    void (*missing)(void *ctx); /* a call has no link, and may wait for one */
     void (*hold)(void *ctx, struct wcp_link *l);
     void (*release)(void *ctx, struct wcp_link *l);
 };
@@ -120,6 +122,7 @@ enum outcome {
     OUTCOME_ERROR,     /* answered with the error of its interface */
     OUTCOME_FAILED,    /* wcp_call_fail; outgoing: the peer ended it without an answer */
     OUTCOME_ABSENT,    /* there is no link; outgoing: nobody serves it */
+    OUTCOME_LINK_FAILED,
     OUTCOME_MALFORMED, /* what the peer sent */
     OUTCOME_TOO_BIG,
     OUTCOME_REFUSED, /* too many calls are open */

@@ -220,13 +220,20 @@ static void run_handler(struct invocation *v)
     x->settled(x);
 }
 
-/* Nobody else is to have it before the handler runs: it may be going down by then. */
-static bool find_link(struct invocation *v)
+static uint32_t link_wait_ms(const struct rpc *r)
+{
+    return r->limits.link_wait_ms == WCP_NO_LINK_WAIT ? 0 : r->limits.link_wait_ms;
+}
+
+/* Nobody else is to have it before the handler runs: it may be going down by then. *why: as in
+ * struct rpc_links. */
+static bool find_link(struct invocation *v, const char **why)
 {
     struct rpc *r = v->x.rpc;
     if (!r->links.find)
         return r->serves_anyone;
-    v->x.link = r->links.find(r->links.ctx, wcp_str(v->source), wcp_str(v->link_name), v->x.iface);
+    v->x.link =
+        r->links.find(r->links.ctx, wcp_str(v->source), wcp_str(v->link_name), v->x.iface, why);
     return v->x.link || r->serves_anyone;
 }
 
@@ -238,15 +245,31 @@ static void release_link(struct invocation *v)
     v->x.link = NULL;
 }
 
+static void fail_without_link(struct invocation *v)
+{
+    char why[600];
+    const struct rpc *r = v->x.rpc;
+    snprintf(why, sizeof why,
+             "no link '%.64s' from '%.128s' to '%s' for %s came within %u ms: put one (wcp link "
+             "put); wcp links %s tells which there are",
+             v->link_name, v->source, r->id, v->x.iface->name, link_wait_ms(r), r->id);
+    fail(&v->x, WCP_ENOENT, why, true);
+}
+
+static void fail_with_link(struct invocation *v, const char *reason)
+{
+    char why[400];
+    v->x.outcome = OUTCOME_LINK_FAILED;
+    snprintf(why, sizeof why, "its link '%.64s' does not work: %s", v->link_name, reason);
+    fail(&v->x, WCP_EIO, why, true);
+}
+
 static void on_link_wait(struct timer *t)
 {
     struct invocation *v =
         (struct invocation *)((char *)t - offsetof(struct invocation, link_wait));
-    char why[400];
     v->x.rpc->waiting_for_link--; /* the timer has fired, so destroy() would not */
-    snprintf(why, sizeof why, "there is no working link '%s' from '%s' to %s for %s: put one",
-             v->link_name, v->source, v->x.rpc->id, v->x.iface->name);
-    fail(&v->x, WCP_ENOENT, why, true);
+    fail_without_link(v);
 }
 
 static void fail_params(struct invocation *v, const struct wcp_err *err)
@@ -263,13 +286,18 @@ static void on_params(struct invocation *v, struct wcp_bytes first)
     struct exchange *x = &v->x;
     struct rpc *r = x->rpc;
     struct wcp_err err = {0};
-    if (!find_link(v)) {
-        if (exchange_keep(x, first, &err)) {
+    const char *why = NULL;
+    if (!find_link(v, &why)) {
+        if (why) {
+            fail_with_link(v, why);
+        } else if (exchange_keep(x, first, &err)) {
             fail_params(v, &err);
         } else if (!v->link_wait.pos) {
             v->link_wait.fn = on_link_wait;
-            timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + r->limits.link_wait_ms);
+            timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + link_wait_ms(r));
             r->waiting_for_link++;
+            if (r->links.missing)
+                r->links.missing(r->links.ctx);
         }
         return;
     }
