@@ -9,7 +9,8 @@ struct fixture {
     struct fake net;
     struct rpc *rpc;
     struct wcp_link link;
-    bool no_link; /* find answers NULL */
+    bool no_link;    /* find answers NULL, */
+    const char *why; /* because of that; NULL: there is none (yet) */
     int held;     /* references on the link */
 };
 

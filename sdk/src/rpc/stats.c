@@ -35,6 +35,7 @@ static enum outcome outcome_of(int status)
 void exchange_answered(struct exchange *x, const void *result)
 {
     const struct wcp_func *f = x->func;
+    x->answered = true;
     if (f->result && f->result->kind == WCP_RESULT && *(const bool *)result)
         x->outcome = OUTCOME_ERROR;
     if (!x->stats)
