@@ -11,7 +11,7 @@ struct fixture {
     struct wcp_link link;
     bool no_link;    /* find answers NULL, */
     const char *why; /* because of that; NULL: there is none (yet) */
-    int held;     /* references on the link */
+    int held;        /* references on the link */
 };
 
 /* Identity "me" in lattice "default"; the link's peer is "peer". */

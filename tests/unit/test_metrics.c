@@ -411,8 +411,8 @@ TEST(a_histogram_is_cumulative_and_has_sum_and_count)
 /* An invocation of add with two headers more. */
 static void invoke_traced(const char *parent, const char *state)
 {
-    const char *const headers[] = {"source-id", "peer", "traceparent", parent,
-                                   "tracestate", state, NULL};
+    const char *const headers[] = {"source-id",  "peer", "traceparent", parent,
+                                   "tracestate", state,  NULL};
     const char *subject = "default.me.wrpc.0.0.1." API "add";
     struct wcp_msg m = fake_message(&f.net, subject, RC, test_unhex("0203"), headers);
     CHECK(rpc_message(f.rpc, fake_sub(&f.net, subject), &m));

@@ -70,8 +70,7 @@ static void put_process(struct wcp_buf *b, const struct admin *a)
     metric_seconds(b, "process_start_time_seconds", a->started_us, NULL);
     metric_family(b, "process_cpu_seconds_total", "counter", "User and system CPU time.");
     metric_seconds(b, "process_cpu_seconds_total", cpu_us(), NULL);
-    metric_alone(b, "process_resident_memory_bytes", "gauge", "Resident memory.",
-                 resident_bytes());
+    metric_alone(b, "process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
     metric_alone(b, "process_open_fds", "gauge", "Open file descriptors.", open_files());
 }
 
@@ -86,8 +85,7 @@ static void put_nats(struct wcp_buf *b, const struct nats_conn *n)
                  s.in_messages);
     metric_alone(b, "wcp_nats_received_bytes_total", "counter", "Bytes in messages from NATS.",
                  s.in_bytes);
-    metric_alone(b, "wcp_nats_sent_messages_total", "counter", "Messages to NATS.",
-                 s.out_messages);
+    metric_alone(b, "wcp_nats_sent_messages_total", "counter", "Messages to NATS.", s.out_messages);
     metric_alone(b, "wcp_nats_sent_bytes_total", "counter", "Bytes in messages to NATS.",
                  s.out_bytes);
     metric_alone(b, "wcp_nats_unsent_messages_total", "counter",
@@ -206,10 +204,11 @@ struct admin *admin_open(struct uv_loop_s *loop, const char *address, const stru
     const char *full = *address == ':' ? wcp_fmt(&text, "0.0.0.0%s", address).ptr : address;
     int rc = http1_listen(loop, full, &limits, &handler, a, &a->http, err);
     if (!rc)
-        wcp_log(WCP_INFO, "admin port",
-                "address", wcp_fmt(&text, "%.*s:%d", (int)(strrchr(full, ':') - full), full,
-                        http1_port(a->http)).ptr,
-                NULL);
+        wcp_log(
+            WCP_INFO, "admin port", "address",
+            wcp_fmt(&text, "%.*s:%d", (int)(strrchr(full, ':') - full), full, http1_port(a->http))
+                .ptr,
+            NULL);
     wcp_arena_free(&text);
     if (rc) {
         free(a);

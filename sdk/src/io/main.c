@@ -429,8 +429,8 @@ static void open_handles(struct process *p)
     uv_signal_start(&p->interrupt, on_signal, SIGINT);
 }
 
-/* What is told to this process must be had. The provider's configuration, which a host gives to each
- * of its replicas, also to several on one machine, is obeyed as far as possible. */
+/* What is told to this process must be had. The provider's configuration, which a host gives to
+ * each of its replicas, also to several on one machine, is obeyed as far as possible. */
 static int open_admin(struct process *p, const char *told, struct wcp_err *err)
 {
     const char *configured = config_get(&p->hd.config, "wcp-admin");

@@ -110,8 +110,7 @@ static const struct families directions[] = {
 static void put_ended(struct wcp_buf *b, const char *name, const struct call_stats *s)
 {
     for (int o = 0; o < OUTCOMES; o++) {
-        if (s->incoming ? o == OUTCOME_CANCELLED
-                        : o == OUTCOME_REFUSED || o == OUTCOME_LINK_FAILED)
+        if (s->incoming ? o == OUTCOME_CANCELLED : o == OUTCOME_REFUSED || o == OUTCOME_LINK_FAILED)
             continue; /* these are the other side's */
         const char *text = o == OUTCOME_ABSENT && !s->incoming ? "no_responder" : outcomes[o];
         metric_value(b, name, s->ended[o], "interface", s->iface->name, "function", s->func->name,
@@ -214,8 +213,9 @@ static void put_link(void *ctx, const struct link_view *v)
 void metrics_links(struct wcp_buf *b, const struct links *t)
 {
     struct links_out out = {.b = b};
-    metric_family(b, "wcp_link_state", "gauge",
-                  "1 for the state that a link is in; what its provider says of the backend counts.");
+    metric_family(
+        b, "wcp_link_state", "gauge",
+        "1 for the state that a link is in; what its provider says of the backend counts.");
     links_each(t, put_link, &out);
     metric_family(b, "wcp_links", "gauge", "Links, by their state.");
     for (int s = 0; s <= LINK_DRAINING; s++)

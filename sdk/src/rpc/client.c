@@ -367,7 +367,8 @@ static struct wcp_outgoing *new_outgoing(struct rpc *r, struct framed *framed,
     struct wcp_outgoing *o = wcp_calloc(1, sizeof *o);
     struct exchange *x = &o->x;
     /* A call as bytes has no done, and its function goes with it: it is not counted. */
-    exchange_init(x, r, false, done ? stats_of(r, false, iface, &iface->funcs[func]) : NULL, framed);
+    exchange_init(x, r, false, done ? stats_of(r, false, iface, &iface->funcs[func]) : NULL,
+                  framed);
     x->iface = iface;
     x->func = &iface->funcs[func];
     x->arena = &o->arena;

@@ -119,9 +119,9 @@ void rpc_request(struct rpc *r, const struct wcp_msg *request, uint32_t timeout_
 /* How a call went, as its end counts it. What breaks a stream off after the answer counts, too. */
 enum outcome {
     OUTCOME_OK,
-    OUTCOME_ERROR,     /* answered with the error of its interface */
-    OUTCOME_FAILED,    /* wcp_call_fail; outgoing: the peer ended it without an answer */
-    OUTCOME_ABSENT,    /* there is no link; outgoing: nobody serves it */
+    OUTCOME_ERROR,  /* answered with the error of its interface */
+    OUTCOME_FAILED, /* wcp_call_fail; outgoing: the peer ended it without an answer */
+    OUTCOME_ABSENT, /* there is no link; outgoing: nobody serves it */
     OUTCOME_LINK_FAILED,
     OUTCOME_MALFORMED, /* what the peer sent */
     OUTCOME_TOO_BIG,
