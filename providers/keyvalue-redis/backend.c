@@ -114,6 +114,7 @@ void backend_misunderstood(struct wcp_call *c, const redisReply *r)
 
 bool backend_answered(struct wcp_call *c, const redisReply *r, const char *why, unsigned wanted)
 {
+    wcp_trace_call(c);
     if (r && (wanted & 1U << r->type)) {
         accepted(c->link->data);
         return true;
