@@ -656,12 +656,12 @@ TEST(the_links_are_told_with_who_tells_them)
               "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[{\"source_id\":\"a\","
               "\"target\":\"kv\",\"name\":\"one\",\"wit_namespace\":\"wasi\",\"wit_package\":"
               "\"keyvalue\",\"interfaces\":[\"store\"],\"state\":\"ready\",\"for_ms\":0,"
-              "\"attempts\":1,\"calls\":0}],\"left_out\":0}");
+              "\"attempts\":1,\"calls\":0}],\"omitted\":0}");
     net.t.max_payload = 200;
     send_to(CONTROL "links", "_L", "", NULL);
     CHECK(last()->data.len <= 200);
     CHECK_STR((const char *)last()->data.ptr,
-              "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[],\"left_out\":1}");
+              "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[],\"omitted\":1}");
     stop();
 }
 

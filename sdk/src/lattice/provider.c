@@ -98,25 +98,9 @@ static uint32_t drain_ms(const struct wcp_instance *i)
     return i->hd.drain_ms ? i->hd.drain_ms : own ? own : DRAIN_MS;
 }
 
-/* {"provider_id":...,"host_id":...,"host_name":...,"links":[...],"left_out":n} */
 static void on_links(void *ctx, size_t max, struct wcp_buf *b)
 {
-    struct wcp_instance *i = ctx;
-    struct json_object *o = json_object_new_object();
-    const struct {
-        const char *name, *text;
-    } members[] = {{"provider_id", i->hd.provider_id},
-                   {"host_id", i->hd.host_id},
-                   {"host_name", i->hd.registration.friendly_name}};
-    for (size_t k = 0; k < 3; k++)
-        if (members[k].text)
-            json_object_object_add(o, members[k].name, json_object_new_string(members[k].text));
-    const char *text =
-        json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-    wcp_buf_fmt(b, "%.*s,\"links\":", (int)strlen(text) - 1, text);
-    json_object_put(o);
-    size_t left_out = links_json(i->links, max - b->len - 64, b);
-    wcp_buf_fmt(b, ",\"left_out\":%zu}", left_out);
+    instance_links_json(ctx, max, b);
 }
 
 static void on_shutdown(void *ctx, const char *reply)
@@ -530,9 +514,24 @@ void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp
                  i->control.malformed);
 }
 
-size_t instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b)
+void instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b)
 {
-    return links_json(i->links, max, b);
+    size_t begin = b->len;
+    struct json_object *o = json_object_new_object();
+    const struct {
+        const char *name, *text;
+    } members[] = {{"provider_id", i->hd.provider_id},
+                   {"host_id", i->hd.host_id},
+                   {"host_name", i->hd.registration.friendly_name}};
+    for (size_t k = 0; k < 3; k++)
+        if (members[k].text)
+            json_object_object_add(o, members[k].name, json_object_new_string(members[k].text));
+    const char *text =
+        json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    wcp_buf_fmt(b, "%.*s,\"links\":", (int)strlen(text) - 1, text);
+    json_object_put(o);
+    size_t omitted = links_json(i->links, max - (b->len - begin) - 64, b);
+    wcp_buf_fmt(b, ",\"omitted\":%zu}", omitted);
 }
 
 /* --- for providers --- */

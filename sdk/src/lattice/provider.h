@@ -50,7 +50,8 @@ uint64_t instance_malformed(const struct wcp_instance *i);
 void instance_unready(const struct wcp_instance *i, struct wcp_buf *why);
 /* Its metrics as Prometheus' text; name is the provider's. */
 void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp_buf *b);
-/* Its links as a JSON list of at most max bytes; returns how many did not fit. */
-size_t instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b);
+/* Who it is and its links, as a JSON object of at most max bytes, more than a few hundred:
+ * {"provider_id":...,"host_id":...,"host_name":...,"links":[...],"omitted":how many did not fit}. */
+void instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b);
 
 #endif
