@@ -2,6 +2,7 @@
 #include "io/standalone.h"
 #include "base/log.h"
 #include "io/address.h"
+#include "lattice/local.h"
 #include "lattice/secrets.h"
 #include <dirent.h>
 #include <errno.h>
@@ -28,6 +29,7 @@ enum {
     CONFIG,
     CONFIG_DIR,
     SECRETS_DIR,
+    LINKS,
     HOST_DATA,
     LOG,
     HELP,
@@ -53,6 +55,8 @@ static const struct option {
     [CONFIG] = {"--config", "KEY=VALUE", NULL, "configuration; may be repeated", true},
     [CONFIG_DIR] = {"--config-dir", "DIR", "WCP_CONFIG_DIR", "configuration, a file per key", true},
     [SECRETS_DIR] = {"--secrets-dir", "DIR", "WCP_SECRETS_DIR", "secrets, a file per name", true},
+    [LINKS] = {"--links", "FILE", "WCP_LINKS",
+               "links besides the lattice's: a JSON list of link documents", true},
     [HOST_DATA] = {"--host-data", "FILE", NULL,
                    "HostData from a file, base64 or JSON; the flags "
                    "above win",
@@ -302,6 +306,18 @@ static int read_host_data(const char *path, struct hostdata *hd, struct wcp_err 
     return rc ? wcp_wrap(err, "--host-data %s", path) : 0;
 }
 
+static int read_links(const char *path, const char *by, struct hostdata *hd, struct wcp_err *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    int rc = read_file(AT_FDCWD, path, HOSTDATA_MAX, &text, &n, err);
+    if (rc || !text)
+        return wcp_wrap(err, "%s", by);
+    rc = local_links_parse((struct wcp_bytes){(const uint8_t *)text, n}, hd, err);
+    free_wiped(text, n);
+    return rc ? wcp_wrap(err, "%s: %s", by, path) : 0;
+}
+
 static int make(const struct told *t, const char *name, struct standalone *out, struct wcp_err *err)
 {
     struct hostdata *hd = &out->hd;
@@ -332,6 +348,8 @@ static int make(const struct told *t, const char *name, struct standalone *out, 
         return rc;
     for (size_t i = 0; i < t->config.n; i++)
         config_put(&hd->config, t->config.at[i].key, t->config.at[i].value);
+    if (t->value[LINKS] && (rc = read_links(t->value[LINKS], t->by[LINKS], hd, err)))
+        return rc;
     if (t->value[SECRETS_DIR])
         return read_folder(t->value[SECRETS_DIR], t->by[SECRETS_DIR], put_secret, hd, err);
     return 0;

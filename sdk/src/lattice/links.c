@@ -372,6 +372,10 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         return;
     }
     struct link *old = same_key(t, &w);
+    if (old && old->local && !own) { /* this process knows better */
+        linkdef_free(def);
+        return;
+    }
     if (!old && t->count >= t->max) {
         wcp_fail(&err, WCP_ETOOBIG, "refused: there are %zu links already, the limit is %zu",
                  t->count, t->max);
@@ -383,13 +387,17 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
     l->local = own != NULL;
     int rc = own ? secrets_copy(&l->secrets, own, &err) : open_secrets(l, &err);
     if (old && old->state == LINK_UP && !rc && !why && same_content(old, l)) {
-        free_link(l); /* a repetition: hosts send each link several times */
-        old->told_at = told_at > old->told_at ? told_at : old->told_at;
-        old->sync = t->sync;
+        free_link(l);   /* a repetition: hosts send each link several times */
+        if (!told_at) { /* the bucket has it: if it no longer has, that is not because it is late */
+            old->told_at = 0;
+            old->sync = t->sync;
+        } else if (!old->sync || old->sync != t->sync) {
+            old->told_at = told_at;
+        }
         return;
     }
     l->told_at = told_at;
-    l->sync = t->sync;
+    l->sync = told_at ? 0 : t->sync;
     bring_up(l, why, rc, &err);
     /* Only now: calls go to the old one as long as the new one is not there. A failed one has
      * nothing to take down and goes at the next tick. */
@@ -417,7 +425,7 @@ void links_del(struct links *t, const struct linkdef *def)
         return;
     struct wcp_link w = public_part(def, role);
     struct link *l = same_key(t, &w);
-    if (!l)
+    if (!l || l->local)
         return; /* every host says it, and to everyone: not worth a line */
     wcp_log(WCP_INFO, "link is deleted", "link", w.name.ptr, role == WCP_TARGET ? "from" : "to",
             peer_of(&w).ptr, NULL);

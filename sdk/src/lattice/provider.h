@@ -23,7 +23,7 @@ struct instance_env {
 struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdata *hd,
                                   const struct instance_env *env);
 /* Subscribes the control subjects, runs start, applies the links (standalone: reads them from the
- * lattice's buckets first) and serves the exports. */
+ * lattice's buckets first, and watches those) and serves the exports. */
 int instance_start(struct wcp_instance *i, struct wcp_err *err);
 /* Leave politely: no new calls, finish what runs (at most limit_ms; 0: limits.drain_ms), take the
  * links down, env.done. A second call only shortens the limit. */
@@ -41,6 +41,12 @@ void instance_reconnected(struct wcp_instance *i);
 uint64_t instance_next(const struct wcp_instance *i); /* when to tick; TIMER_NEVER: not at all */
 void instance_tick(struct wcp_instance *i);
 
+/* How often the buckets of the lattice's links could not be read any more, and how often they had
+ * lost writes. */
+struct instance_stats {
+    uint64_t unreadable, older;
+};
+const struct instance_stats *instance_stats(const struct wcp_instance *i);
 /* Link and control messages, and links in HostData, that were ignored because they are malformed.
  */
 uint64_t instance_malformed(const struct wcp_instance *i);
