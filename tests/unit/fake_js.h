@@ -78,7 +78,8 @@ static inline void js_drop(const char *bucket)
     for (size_t i = 0; i < js.consumer_count; i++)
         if (strcmp(js.consumers[i].bucket, bucket) == 0)
             js.consumers[i].gone = true;
-    *js_bucket(bucket) = js.buckets[--js.bucket_count];
+    struct js_bucket *b = js_bucket(bucket);
+    *b = js.buckets[--js.bucket_count];
 }
 
 static inline void js_reply(struct fake *net, const char *reply, const char *data, size_t n,

@@ -481,10 +481,10 @@ static void start_standalone(void)
 static void run_js(uint64_t ms)
 {
     tick(ms);
-    js_run(&net, deliver);
-    tick(0);
-    js_run(&net, deliver);
-    tick(0);
+    for (int i = 0; i < 3; i++) {
+        js_run(&net, deliver);
+        tick(0);
+    }
 }
 
 /* As long as nothing happens in a healthy lattice: what is watched lives. */

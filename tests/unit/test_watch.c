@@ -257,6 +257,24 @@ TEST(watch_starts_anew_when_the_stream_has_smaller_sequences)
     end();
 }
 
+TEST(watch_tells_that_the_bucket_was_gone_however_many_writes_are_in_the_new_one)
+{
+    begin();
+    run(0); /* not there at first: nothing is lost */
+    fill();
+    CHECK_STR(run(2000), "begin a=1 -gone b.c=2 whole ");
+    js_drop("B");
+    CHECK_STR(run(15000), "begin bucket B: JetStream says: stream not found (code 404, 10059); ");
+    fill();
+    js_put("B", "d", "4");
+    CHECK_STR(run(2000), "begin a=1 -gone b.c=2 d=4 older ");
+    rpc_disconnected(rpc);
+    kv_watch_disconnected(w);
+    kv_watch_reconnected(w);
+    CHECK_STR(run(0), "a=1 -gone b.c=2 d=4 whole ");
+    end();
+}
+
 TEST(watch_starts_anew_after_a_reconnect)
 {
     fill();

@@ -51,7 +51,7 @@ struct lattice_watch {
     struct wcp_map *named;
     size_t in_flight;
     bool untold; /* something has changed */
-    struct timer tell, retry;
+    struct timer soon;
     uint32_t pause_ms;
     struct lattice_state state; /* to be told */
     bool config_failure_told;
@@ -77,7 +77,11 @@ static void drop_named(void *value)
     free(n);
 }
 
-static void settle(struct lattice_watch *w);
+/* In the next turn: what has changed several times by then is worked on once. */
+static void soon(struct lattice_watch *w)
+{
+    timers_set(rpc_timers(w->c.kv.rpc), &w->soon, rpc_now(w->c.kv.rpc));
+}
 
 /* --- the links in one COMPONENT_ value --- */
 
@@ -192,13 +196,8 @@ static void tell_component(struct lattice_watch *w, const struct component *k)
     }
 }
 
-/* In the next turn: what has changed several times by then is told once. */
-static void on_tell(struct timer *t)
+static void tell(struct lattice_watch *w)
 {
-    struct lattice_watch *w =
-        (struct lattice_watch *)((char *)t - offsetof(struct lattice_watch, tell));
-    if (!w->state.err.code && (w->links != READ || w->configs == READING || w->in_flight))
-        return; /* something is missing again: settle() comes back to it */
     struct wcp_arena a = {0};
     const struct wcp_str *keys = NULL;
     size_t n = w->links == READ ? wcp_map_keys(w->components, &a, &keys) : 0;
@@ -211,11 +210,6 @@ static void on_tell(struct timer *t)
     wcp_arena_free(&a);
     w->c.done(w->c.ctx, &w->state);
     w->state = (struct lattice_state){0};
-}
-
-static void tell_soon(struct lattice_watch *w)
-{
-    timers_set(rpc_timers(w->c.kv.rpc), &w->tell, rpc_now(w->c.kv.rpc));
 }
 
 /* --- named configs --- */
@@ -279,7 +273,7 @@ static void on_get(void *ctx, const struct wcp_bytes *value, const struct wcp_er
         keep_values(g.named, value);
     g.named->changed = false;
     g.w->untold = true;
-    settle(g.w);
+    soon(g.w);
 }
 
 /* The entries of named are those that our links use. */
@@ -315,11 +309,6 @@ static void use_names(struct lattice_watch *w)
     wcp_arena_free(&a);
 }
 
-static void on_retry(struct timer *t)
-{
-    settle((struct lattice_watch *)((char *)t - offsetof(struct lattice_watch, retry)));
-}
-
 /* After an error only the answers on the way are waited for. True: some configs are not known. */
 static bool ask(struct lattice_watch *w)
 {
@@ -343,25 +332,25 @@ static bool ask(struct lattice_watch *w)
 }
 
 /* Asks for what is missing; when all is there, or cannot be had now, it is told. */
-static void settle(struct lattice_watch *w)
+static void on_soon(struct timer *t)
 {
-    if (w->links != READ || w->configs == READING)
-        return;
-    use_names(w);
-    bool unknown = ask(w);
-    if (w->in_flight)
-        return;
-    if (!unknown) {
-        w->pause_ms = 0;
-        timers_clear(rpc_timers(w->c.kv.rpc), &w->retry);
-    } else if (!w->retry.pos) {
-        w->pause_ms = w->pause_ms ? 2 * w->pause_ms : PAUSE_MS;
+    struct lattice_watch *w =
+        (struct lattice_watch *)((char *)t - offsetof(struct lattice_watch, soon));
+    if (w->links == READ && w->configs != READING) {
+        use_names(w);
+        bool unknown = ask(w);
+        if (w->in_flight)
+            return;
+        w->pause_ms = !unknown ? 0 : w->pause_ms ? 2 * w->pause_ms : PAUSE_MS;
         if (w->pause_ms > PAUSE_MOST_MS)
             w->pause_ms = PAUSE_MOST_MS;
-        timers_set(rpc_timers(w->c.kv.rpc), &w->retry, rpc_now(w->c.kv.rpc) + w->pause_ms);
+        if (unknown)
+            timers_set(rpc_timers(w->c.kv.rpc), &w->soon, rpc_now(w->c.kv.rpc) + w->pause_ms);
+    } else if (!w->state.err.code) {
+        return; /* whoever reads the buckets comes back to it */
     }
-    if (w->untold)
-        tell_soon(w);
+    if (w->untold || w->state.err.code)
+        tell(w);
 }
 
 static void on_config_begin(void *ctx)
@@ -378,7 +367,7 @@ static void on_config_entry(void *ctx, const char *key, const struct wcp_bytes *
     if (!n)
         return;
     forget(n);
-    settle(w);
+    soon(w);
 }
 
 static void on_config_whole(void *ctx, bool older)
@@ -386,7 +375,7 @@ static void on_config_whole(void *ctx, bool older)
     struct lattice_watch *w = ctx;
     w->configs = READ;
     w->config_failure_told = false;
-    settle(w);
+    soon(w);
 }
 
 /* They can still be got, and are, whenever the watch is tried again. */
@@ -399,7 +388,7 @@ static void on_config_failed(void *ctx, const struct wcp_err *err)
         wcp_log(WCP_WARN, "changes of named configs are noticed late", "error", err->msg, NULL);
         w->config_failure_told = true;
     }
-    settle(w);
+    soon(w);
 }
 
 /* --- the bucket of the links --- */
@@ -436,7 +425,7 @@ static void on_links_entry(void *ctx, const char *key, const struct wcp_bytes *v
         drop_component(k);
     }
     w->untold = true;
-    settle(w);
+    soon(w);
 }
 
 static void on_links_whole(void *ctx, bool older)
@@ -452,7 +441,7 @@ static void on_links_whole(void *ctx, bool older)
     w->links = READ;
     w->state.older |= older;
     w->untold = true;
-    settle(w);
+    soon(w);
 }
 
 static void on_links_failed(void *ctx, const struct wcp_err *err)
@@ -460,7 +449,7 @@ static void on_links_failed(void *ctx, const struct wcp_err *err)
     struct lattice_watch *w = ctx;
     w->links = FAILED;
     w->state.err = *err;
-    tell_soon(w);
+    soon(w);
 }
 
 /* --- from outside --- */
@@ -471,8 +460,7 @@ struct lattice_watch *lattice_watch(const struct lattice_watch_config *c)
     w->c = *c;
     w->components = wcp_map_new(drop_component);
     w->named = wcp_map_new(drop_named);
-    w->tell.fn = on_tell;
-    w->retry.fn = on_retry;
+    w->soon.fn = on_soon;
     snprintf(w->links_bucket, sizeof w->links_bucket, "LATTICEDATA_%s", c->lattice);
     snprintf(w->config_bucket, sizeof w->config_bucket, "CONFIGDATA_%s", c->lattice);
     w->links_watch = kv_watch_new(&(struct kv_watch_config){.kv = c->kv,
@@ -496,7 +484,7 @@ struct lattice_watch *lattice_watch(const struct lattice_watch_config *c)
 void lattice_again(struct lattice_watch *w)
 {
     w->untold = true;
-    settle(w);
+    soon(w);
 }
 
 void lattice_hint(struct lattice_watch *w)
@@ -509,7 +497,6 @@ void lattice_disconnected(struct lattice_watch *w)
 {
     kv_watch_disconnected(w->links_watch);
     kv_watch_disconnected(w->config_watch);
-    timers_clear(rpc_timers(w->c.kv.rpc), &w->retry);
     w->links = w->configs = READING;
 }
 
@@ -525,8 +512,7 @@ void lattice_close(struct lattice_watch *w)
         return;
     kv_watch_free(w->links_watch);
     kv_watch_free(w->config_watch);
-    timers_clear(rpc_timers(w->c.kv.rpc), &w->tell);
-    timers_clear(rpc_timers(w->c.kv.rpc), &w->retry);
+    timers_clear(rpc_timers(w->c.kv.rpc), &w->soon);
     w->closed = true;
     if (w->in_flight == 0)
         free_watch(w);

@@ -32,6 +32,7 @@ struct kv_watch {
     /* The last message: its number from this consumer, and in the stream. */
     uint64_t consumer_seq, stream_seq;
     uint64_t highest;            /* stream_seq at the end of the former readings */
+    bool read, gone;             /* there was a former reading; the bucket was gone since */
     uint64_t received, expected; /* of the values that come first */
     bool whole, resume;          /* resume: the next consumer goes on behind stream_seq */
     struct timer timer;          /* WAITING: create; WATCHING: it has been silent */
@@ -148,6 +149,7 @@ static void fail(struct kv_watch *w, struct wcp_err *err)
 {
     leave(w, true);
     w->resume = false;
+    w->gone |= err->code == WCP_ENOENT;
     w->pause_ms = w->pause_ms ? 2 * w->pause_ms : PAUSE_MS;
     if (w->pause_ms > PAUSE_MOST_MS)
         w->pause_ms = PAUSE_MOST_MS;
@@ -158,8 +160,9 @@ static void fail(struct kv_watch *w, struct wcp_err *err)
 
 static void now_whole(struct kv_watch *w)
 {
-    bool older = w->stream_seq < w->highest;
-    w->whole = true;
+    bool older = w->read && (w->gone || w->stream_seq < w->highest);
+    w->whole = w->read = true;
+    w->gone = false;
     w->highest = w->stream_seq;
     w->c.whole(w->c.ctx, older);
 }

@@ -16,7 +16,8 @@ struct kv_watch_config {
     void (*begin)(void *ctx);
     /* value NULL: the key was deleted. It lives during the call. */
     void (*entry)(void *ctx, const char *key, const struct wcp_bytes *value);
-    /* All that is in the bucket has come. older: it has lost writes that we had seen before. */
+    /* All that is in the bucket has come. older: it has lost writes that we had seen before, or was
+     * gone in the meantime. */
     void (*whole)(void *ctx, bool older);
     /* It cannot be watched now (WCP_ENOENT: there is no such bucket). It is tried again after 2 s,
      * and ever more rarely, at last once a minute. */
