@@ -31,19 +31,6 @@
 #define ARCH "unknown"
 #endif
 
-void add_text(struct json_object *o, const char *member, const char *text)
-{
-    json_object_object_add(o, member, json_object_new_string(text));
-}
-
-void add_map(struct json_object *o, const char *member, const struct config *c)
-{
-    struct json_object *map = json_object_new_object();
-    for (size_t i = 0; i < c->n; i++)
-        add_text(map, c->at[i].key, c->at[i].value);
-    json_object_object_add(o, member, map);
-}
-
 /* As hosts write it: 1day 2h 3m 4s. */
 static void print_uptime(uint64_t seconds, char out[64])
 {
@@ -67,10 +54,10 @@ struct json_object *host_describe(const struct host *h)
     uint64_t seconds = (h->t->now(h->t) - h->started_ms) / 1000;
     char human[64];
     print_uptime(seconds, human);
-    add_text(o, "friendly_name", h->c.registration->friendly_name);
-    add_map(o, "labels", &h->labels);
-    add_text(o, "version", h->c.registration->version);
-    add_text(o, "uptime_human", human);
+    json_add_text(o, "friendly_name", h->c.registration->friendly_name);
+    config_add(o, "labels", &h->labels);
+    json_add_text(o, "version", h->c.registration->version);
+    json_add_text(o, "uptime_human", human);
     json_object_object_add(o, "uptime_seconds", json_object_new_int64((int64_t)seconds));
     return o;
 }
@@ -80,14 +67,14 @@ struct json_object *host_inventory(const struct host *h)
     struct json_object *o = host_describe(h), *list = json_object_new_array();
     if (!h->leaving) {
         struct json_object *p = json_object_new_object();
-        add_text(p, "id", h->c.provider_id);
-        add_text(p, "image_ref", h->image);
-        add_text(p, "name", h->c.registration->provider_name);
+        json_add_text(p, "id", h->c.provider_id);
+        json_add_text(p, "image_ref", h->image);
+        json_add_text(p, "name", h->c.registration->provider_name);
         json_object_object_add(p, "revision", json_object_new_int(0));
-        add_map(p, "annotations", &h->annotations);
+        config_add(p, "annotations", &h->annotations);
         json_object_array_add(list, p);
     }
-    add_text(o, "host_id", h->id);
+    json_add_text(o, "host_id", h->id);
     json_object_object_add(o, "components", json_object_new_array());
     json_object_object_add(o, "providers", list);
     return o;
@@ -97,24 +84,24 @@ struct json_object *host_inventory(const struct host *h)
 static struct json_object *provider_data(const struct host *h)
 {
     struct json_object *o = json_object_new_object();
-    add_text(o, "host_id", h->id);
-    add_text(o, "provider_id", h->c.provider_id);
+    json_add_text(o, "host_id", h->id);
+    json_add_text(o, "provider_id", h->c.provider_id);
     return o;
 }
 
 void host_tell_started(const struct host *h)
 {
     struct json_object *o = provider_data(h);
-    add_text(o, "image_ref", h->image);
-    add_map(o, "annotations", &h->annotations);
+    json_add_text(o, "image_ref", h->image);
+    config_add(o, "annotations", &h->annotations);
     events_publish(h->c.events, "provider_started", o);
 }
 
 void host_tell_labels(const struct host *h)
 {
     struct json_object *o = json_object_new_object();
-    add_text(o, "host_id", h->id);
-    add_map(o, "labels", &h->labels);
+    json_add_text(o, "host_id", h->id);
+    config_add(o, "labels", &h->labels);
     events_publish(h->c.events, "labels_changed", o);
 }
 
@@ -123,16 +110,13 @@ void host_answer(const struct host *h, const char *reply, bool success, const ch
 {
     struct json_object *o = json_object_new_object();
     json_object_object_add(o, "success", json_object_new_boolean(success));
-    add_text(o, "message", message);
+    json_add_text(o, "message", message);
     if (response)
         json_object_object_add(o, "response", response);
-    size_t n = 0;
-    const char *text = json_object_to_json_string_length(
-        o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
     if (reply)
-        h->t->publish(h->t,
-                      &(struct wcp_msg){.subject = reply, .data = {(const uint8_t *)text, n}});
-    json_object_put(o);
+        json_publish(h->t, reply, o);
+    else
+        json_object_put(o);
 }
 
 static void tell_stopped(struct host *h)
@@ -142,8 +126,8 @@ static void tell_stopped(struct host *h)
     h->stopped = true;
     timers_clear(&h->timers, &h->stop);
     struct json_object *o = provider_data(h);
-    add_map(o, "annotations", &h->annotations);
-    add_text(o, "reason", "stop");
+    config_add(o, "annotations", &h->annotations);
+    json_add_text(o, "reason", "stop");
     events_publish(h->c.events, "provider_stopped", o);
     if (h->stop_reply)
         host_answer(h, h->stop_reply, true, "successfully stopped provider", NULL);
@@ -258,7 +242,7 @@ void host_end(struct host *h)
     tell_stopped(h);
     if (h->c.registration->wadm_host) {
         struct json_object *o = json_object_new_object();
-        add_map(o, "labels", &h->labels);
+        config_add(o, "labels", &h->labels);
         events_publish(h->c.events, "host_stopped", o);
     }
     for (size_t i = 0; i < HOST_SUBS; i++)

@@ -1,6 +1,5 @@
 /* host_commands.c: what the host that a standalone provider is can be asked (lattice.md §8). */
 #include "lattice/host_parts.h"
-#include "lattice/json.h"
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -74,8 +73,8 @@ typedef int (*command)(struct host *h, struct json_object *o, const char *reply,
 static int ping(struct host *h, struct json_object *o, const char *reply, struct wcp_err *err)
 {
     struct json_object *response = host_describe(h);
-    add_text(response, "id", h->id);
-    add_text(response, "lattice", h->c.events->lattice);
+    json_add_text(response, "id", h->id);
+    json_add_text(response, "lattice", h->c.events->lattice);
     host_answer(h, reply, true, "", response);
     return 0;
 }
@@ -167,10 +166,10 @@ static int auction(struct host *h, struct json_object *o, const char *reply, str
     }
     if (bid) {
         struct json_object *response = json_object_new_object();
-        add_text(response, "host_id", h->id);
-        add_text(response, "provider_id", texts[0]);
-        add_text(response, "provider_ref", texts[1]);
-        add_map(response, "constraints", &constraints);
+        json_add_text(response, "host_id", h->id);
+        json_add_text(response, "provider_id", texts[0]);
+        json_add_text(response, "provider_ref", texts[1]);
+        config_add(response, "constraints", &constraints);
         host_answer(h, reply, true, "", response);
     }
     config_free(&constraints);

@@ -4,7 +4,7 @@
 #define HOST_PARTS_H
 
 #include "lattice/host.h"
-#include <json-c/json.h>
+#include "lattice/json.h"
 
 #define HOST_SUBS     6
 #define HOST_CTL      "wasmbus.ctl.v1."
@@ -25,9 +25,6 @@ struct host {
     struct timer beat, check, stop;
     int subs[HOST_SUBS];
 };
-
-void add_text(struct json_object *o, const char *member, const char *text);
-void add_map(struct json_object *o, const char *member, const struct config *c);
 
 struct json_object *host_describe(const struct host *h); /* what ping and inventory share */
 struct json_object *host_inventory(const struct host *h);
