@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wcp/log.h>
 
 #define HEARTBEAT_MS 30000
 #define HEALTH_MS    30000
@@ -204,6 +205,7 @@ void host_start(struct host *h)
         h->subs[i] = h->t->subscribe(h->t, subject, NULL);
     }
     h->started = true;
+    wcp_log(WCP_INFO, "answers as a host", "host", h->id, NULL);
     if (h->c.registration->wadm_host) {
         /* The first empties wadm's record of this host, the second fills it. */
         events_publish(h->c.events, "host_started", host_describe(h));
