@@ -82,6 +82,11 @@ static struct wcp_provider def = {
 
 /* --- the world around it --- */
 
+static int64_t wall_us(void)
+{
+    return 0;
+}
+
 static void on_serving(void *ctx)
 {
     serving++;
@@ -118,8 +123,12 @@ static void make(bool standalone, const char *links)
         FAIL("%s", err.msg);
     hd.standalone = standalone;
     hd.drain_ms = drain_ms;
-    instance = instance_new(
-        &def, &hd, &(struct instance_env){&net.t, &story, on_serving, NULL, on_done, NULL});
+    instance = instance_new(&def, &hd,
+                            &(struct instance_env){.transport = &net.t,
+                                                   .loop = &story,
+                                                   .wall_us = wall_us,
+                                                   .serving = on_serving,
+                                                   .done = on_done});
     CHECK(!hd.host_id); /* moved out */
     wcp_buf_free(&json);
     wcp_buf_free(&line);
