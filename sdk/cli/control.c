@@ -2,6 +2,7 @@
 #include "cli/control.h"
 #include "cli/document.h"
 #include "cli/stored.h"
+#include "lattice/host.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,18 +188,22 @@ static void on_host(void *ctx, struct wcp_bytes answer)
     wcp_buf_free(&b);
 }
 
-int control_lists(struct session *s, const char *host, const char *id, struct wcp_err *err)
+int control_lists(struct session *s, const char *host, const char *id, bool or_leaves,
+                  struct wcp_err *err)
 {
     char operation[ID_MAX + 32];
     struct json_object *inventory = NULL;
     (void)snprintf(operation, sizeof operation, "host.get.%s", host);
     int rc = ask_host(s, operation, NULL, &inventory, err);
-    struct json_object *list = document_member(inventory, "providers", json_type_array);
-    bool found = false;
+    struct json_object *list = document_member(inventory, "providers", json_type_array),
+                       *labels = document_member(inventory, "labels", json_type_object);
+    bool found = or_leaves && strcmp(document_text(labels, HOST_MARK), id) == 0;
     for (size_t i = 0; list && i < json_object_array_length(list) && !found; i++)
         found = strcmp(document_text(json_object_array_get_idx(list, i), "id"), id) == 0;
     json_object_put(inventory);
-    return rc ? rc : found ? 0 : wcp_fail(err, WCP_ENOENT, "host %s does not list '%s'", host, id);
+    if (!rc && !found)
+        rc = wcp_fail(err, WCP_ENOENT, "host %s does not list '%s'", host, id);
+    return rc;
 }
 
 int control_hosts_of(struct session *s, const char *id, struct strings *hosts, struct wcp_err *err)
@@ -208,7 +213,7 @@ int control_hosts_of(struct session *s, const char *id, struct strings *hosts, s
     (void)snprintf(subject, sizeof subject, "wasmbus.ctl.v1.%s.host.ping", session_lattice(s));
     (void)session_ask_all(s, subject, on_host, &all);
     for (size_t i = 0; i < all.n; i++)
-        if (control_lists(s, all.at[i], id, err) == 0)
+        if (control_lists(s, all.at[i], id, false, err) == 0)
             strings_put(hosts, all.at[i]);
     int rc = hosts->n ? 0
                       : wcp_fail(err, WCP_ENOENT, "none of %zu hosts in lattice '%s' lists '%s'%s",

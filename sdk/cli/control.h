@@ -26,8 +26,10 @@ int control_config_get(struct session *s, const struct strings *names, struct co
 /* Adds to *hosts the ids of the hosts whose inventory lists the provider id. Our providers that no
  * host has started are hosts of their own. */
 int control_hosts_of(struct session *s, const char *id, struct strings *hosts, struct wcp_err *err);
-/* Does host list the provider? 0: yes; WCP_ENOENT: no, or the host is gone. */
-int control_lists(struct session *s, const char *host, const char *id, struct wcp_err *err);
+/* Does host list the provider? 0: yes; WCP_ENOENT: no, or the host is gone. A standalone one that
+ * leaves is not listed, but answers until it is done: or_leaves says that this counts. */
+int control_lists(struct session *s, const char *host, const char *id, bool or_leaves,
+                  struct wcp_err *err);
 int control_provider_stop(struct session *s, const char *host, const char *id, struct wcp_err *err);
 
 #endif

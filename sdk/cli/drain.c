@@ -17,7 +17,7 @@ static int drain(struct session *s, const char *host, const char *id, uint32_t w
     int rc = control_provider_stop(s, host, id, err);
     if (rc && rc != WCP_ETIMEOUT)
         return rc;
-    while ((rc = control_lists(s, host, id, err)) != WCP_ENOENT && session_now(s) < end)
+    while ((rc = control_lists(s, host, id, true, err)) != WCP_ENOENT && session_now(s) < end)
         session_sleep(s, ASK_AGAIN_MS);
     if (rc != WCP_ENOENT)
         return wcp_fail(err, WCP_ETIMEOUT, "'%s' on host %s has not left within %u ms", id, host,

@@ -5,13 +5,15 @@ follows the links is played by this file."""
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lattice as l
-from replicas import STORE, Callers, Replica
+from replicas import KEY, STORE, Callers, Replica
 
 SERVER = l.nats_server(jetstream=True)
 REDIS = l.redis_server()
@@ -132,5 +134,51 @@ def a_recording_decides():
     new.leave()
 
 
+def leaving_by_wcp_finishes_what_runs():
+    """One of several replicas, then all; other providers stay."""
+    def one():
+        r = replica("many")
+        r.host = re.search(r'"host":"(N\w+)"', r.log())[1]
+        r.put(LATTICE.link("comp", "many", {"BACKEND_RESPONSE_TIMEOUT_MS": "8000"}))
+        r.logged("link is up")
+        return r
+    LATTICE.store_links("comp", [LATTICE.link("comp", "many")])
+    other, a, b = replica("other"), one(), one()
+    r = wcp("drain", "many")
+    assert r.returncode == 2 and "'many' runs on 2 hosts: give --all, or --host" in r.stderr and a.host in r.stderr, r
+    r = wcp("drain", "many", "--host", "Nnone")
+    assert r.returncode == 1 and "does not run on host Nnone; it does on N" in r.stderr, r
+    callers = Callers(LATTICE, "many", ["comp"] * 4)
+    callers.wait(50)
+    r = did(wcp("drain", "many", "--host", b.host))
+    assert r.stdout == f"many on host {b.host}: left\n", r.stdout
+    b.ended()
+    callers.wait(50)
+    callers.close()
+
+    c = one()
+    REDIS.pause()
+    calls = [LATTICE.start_call("many", STORE, "exists", KEY) for _ in range(10)]
+    l.wait_for("the accepts", lambda: all(c.accepted for c in calls))
+
+    def resume():
+        l.wait_for("the first to be told", lambda: any("told to end" in r.log() for r in (a, c)), 20)
+        time.sleep(1.2)  # longer than provider.stop waits with its answer
+        REDIS.resume()
+    thread = threading.Thread(target=resume)
+    thread.start()
+    r = did(wcp("drain", "many", "--all"))
+    thread.join()
+    assert all(f"many on host {x.host}: left\n" in r.stdout for x in (a, c)), r.stdout
+    assert all(c.result()[:1] == b"\0" for c in calls)
+    a.ended()
+    c.ended()
+    assert other.process.poll() is None
+    did(wcp("drain", "other"))
+    other.ended()
+    r = wcp("drain", "other")
+    assert r.returncode == 1 and "none of 0 hosts in lattice 'test' lists 'other'" in r.stderr, r
+
+
 l.run([a_swap_and_its_rollback_lose_no_call, a_target_that_is_not_there_or_not_well_changes_nothing,
-       a_recording_decides])
+       a_recording_decides, leaving_by_wcp_finishes_what_runs])
