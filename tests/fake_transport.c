@@ -65,10 +65,15 @@ static uint64_t now(struct wcp_transport *t)
     return of(t)->now_ms;
 }
 
+static uint64_t now_us(struct wcp_transport *t)
+{
+    return of(t)->now_ms * 1000;
+}
+
 void fake_init(struct fake *f)
 {
     *f = (struct fake){
-        .t = {publish, subscribe, leave, release, buffered, now, 1048576, "_INBOX.me"},
+        .t = {publish, subscribe, leave, release, buffered, now, now_us, 1048576, "_INBOX.me"},
         .now_ms = 1000};
 }
 

@@ -4,13 +4,20 @@
 #include "test.h"
 
 static struct wcp_link *find(void *ctx, struct wcp_str source, struct wcp_str name,
-                             const struct wcp_interface *iface)
+                             const struct wcp_interface *iface, const char **why)
 {
     struct fixture *f = ctx;
-    if (f->no_link || !wcp_str_eq(source, f->link.source_id) || !wcp_str_eq(name, f->link.name))
+    *why = f->link_fails;
+    if (f->no_link || f->link_fails || !wcp_str_eq(source, f->link.source_id) ||
+        !wcp_str_eq(name, f->link.name))
         return NULL;
     f->held++;
     return &f->link;
+}
+
+static void missing(void *ctx)
+{
+    ((struct fixture *)ctx)->missed++;
 }
 
 static void hold(void *ctx, struct wcp_link *l)
@@ -30,11 +37,12 @@ void fixture_init(struct fixture *f, const struct wcp_limits *limits)
                                    .target_id = WCP_STR("me"),
                                    .name = WCP_STR("default")}};
     fake_init(&f->net);
-    f->rpc = rpc_new(&(struct rpc_config){.transport = &f->net.t,
-                                          .lattice = "default",
-                                          .id = "me",
-                                          .limits = limits ? *limits : (struct wcp_limits){0},
-                                          .links = {f, find, hold, release}});
+    f->rpc = rpc_new(&(struct rpc_config){
+        .transport = &f->net.t,
+        .lattice = "default",
+        .id = "me",
+        .limits = limits ? *limits : (struct wcp_limits){0},
+        .links = {.ctx = f, .find = find, .missing = missing, .hold = hold, .release = release}});
 }
 
 void fixture_close(struct fixture *f)
@@ -73,6 +81,22 @@ void fixture_inbox(struct fixture *f, const char *subject, const char *reply, st
     struct wcp_msg m = fake_message(&f->net, subject, reply, data, NULL);
     CHECK(rpc_message(f->rpc, fake_sub(&f->net, "_INBOX.me.>"), &m));
     fake_done(&f->net, &m);
+}
+
+uint64_t fixture_ended(const struct fixture *f, bool incoming, enum outcome o)
+{
+    uint64_t n = 0;
+    for (const struct call_stats *s = rpc_call_stats(f->rpc); s; s = s->next)
+        n += s->incoming == incoming ? s->ended[o] : 0;
+    return n;
+}
+
+uint64_t fixture_failed(const struct fixture *f, bool incoming)
+{
+    uint64_t n = 0;
+    for (int o = OUTCOME_ERROR + 1; o < OUTCOMES; o++)
+        n += fixture_ended(f, incoming, (enum outcome)o);
+    return n;
 }
 
 const char *fixture_expect(struct fixture *f, const char *subject, const char *hex)

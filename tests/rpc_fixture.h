@@ -9,8 +9,10 @@ struct fixture {
     struct fake net;
     struct rpc *rpc;
     struct wcp_link link;
-    bool no_link; /* find answers NULL */
-    int held;     /* references on the link */
+    bool no_link;           /* find answers NULL */
+    const char *link_fails; /* ... and that */
+    int held;               /* references on the link */
+    int missed;             /* calls of missing */
 };
 
 /* Identity "me" in lattice "default"; the link's peer is "peer". */
@@ -23,6 +25,10 @@ void fixture_invoke(struct fixture *f, const char *function, const char *reply,
                     struct wcp_bytes data);
 void fixture_inbox(struct fixture *f, const char *subject, const char *reply,
                    struct wcp_bytes data);
+
+/* Calls that ended so, of all functions; and those that failed in any way. */
+uint64_t fixture_ended(const struct fixture *f, bool incoming, enum outcome o);
+uint64_t fixture_failed(const struct fixture *f, bool incoming);
 
 /* Checks the next published message; hex may be NULL: any payload. Returns its reply subject. */
 const char *fixture_expect(struct fixture *f, const char *subject, const char *hex);

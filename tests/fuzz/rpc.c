@@ -494,7 +494,7 @@ static void inbox_message(void)
 }
 
 static struct wcp_link *find(void *ctx, struct wcp_str source, struct wcp_str name,
-                             const struct wcp_interface *iface)
+                             const struct wcp_interface *iface, const char **why)
 {
     held += linked;
     return linked ? &a_link : NULL;
@@ -598,17 +598,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fake_init(&net);
     net.t.max_payload = 300;
     linked = true;
-    rpc = rpc_new(&(struct rpc_config){.transport = &net.t,
-                                       .lattice = "default",
-                                       .id = "me",
-                                       .limits = {.call_ms = 300,
-                                                  .link_wait_ms = 50,
-                                                  .open_calls = 20,
-                                                  .stream_bytes = 100,
-                                                  .stream_total_bytes = 150,
-                                                  .message_bytes = 400,
-                                                  .arena_bytes = 10000},
-                                       .links = {NULL, find, hold, release}});
+    rpc = rpc_new(&(struct rpc_config){
+        .transport = &net.t,
+        .lattice = "default",
+        .id = "me",
+        .limits = {.call_ms = 300,
+                   .link_wait_ms = 50,
+                   .open_calls = 20,
+                   .stream_bytes = 100,
+                   .stream_total_bytes = 150,
+                   .message_bytes = 400,
+                   .arena_bytes = 10000},
+        .links = {.ctx = NULL, .find = find, .hold = hold, .release = release}});
     rpc_serve(rpc, &(struct wcp_export){&vec_api_interface, &api});
     rpc_serve(rpc, &(struct wcp_export){&vec_echo_interface, &echo});
     rpc_serve(rpc, &(struct wcp_export){&deep_interface, &deep_impl});

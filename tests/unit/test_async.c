@@ -379,7 +379,7 @@ struct peer {
 static struct peer peers[2]; /* 0 calls, 1 serves */
 
 static struct wcp_link *find(void *ctx, struct wcp_str source, struct wcp_str name,
-                             const struct wcp_interface *iface)
+                             const struct wcp_interface *iface, const char **why)
 {
     ((struct peer *)ctx)->held++;
     return &((struct peer *)ctx)->link;
@@ -511,10 +511,11 @@ static void start(void)
         fake_init(&p->net);
         p->net.t.inbox = inboxes[i];
         p->net.t.max_payload = 200 + any(300);
-        p->rpc = rpc_new(&(struct rpc_config){.transport = &p->net.t,
-                                              .lattice = "default",
-                                              .id = names[i],
-                                              .links = {p, find, hold, release}});
+        p->rpc = rpc_new(&(struct rpc_config){
+            .transport = &p->net.t,
+            .lattice = "default",
+            .id = names[i],
+            .links = {.ctx = p, .find = find, .hold = hold, .release = release}});
     }
     rpc_serve(peers[1].rpc, &(struct wcp_export){&interface, &handler});
 }

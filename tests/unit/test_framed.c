@@ -621,7 +621,7 @@ TEST(a_caller_that_vanishes_after_the_answer_is_no_failure)
     CHECK_INT(status, WCP_ECLOSED);
     CHECK(wcp_out_write(out, "x", 1)); /* is discarded */
     wcp_out_end(out);
-    CHECK_INT(rpc_stats(f.rpc)->failed, 0);
+    CHECK_INT(fixture_failed(&f, true), 0);
     CHECK_INT(capture_count("not served"), 0);
     finish();
 }

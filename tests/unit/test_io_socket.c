@@ -208,7 +208,7 @@ TEST(many_calls_go_at_once)
         call(i % 2 ? path : tcp, "add", &(struct vec_api_add){.a = 2, .b = 300},
              (void (*)(void))on_add);
     until_done(500);
-    CHECK_INT(rpc_stats(rpc)->outgoing_failed, 0);
+    CHECK_INT(rpc_call_stats(rpc)->ended[OUTCOME_CLOSED], 0);
     stop();
 }
 

@@ -12,9 +12,12 @@
 static struct fake net;
 static struct links *links;
 static struct rpc_links rpc_links;
-static char story[4096]; /* ups and downs, in order */
+static char story[4096];   /* ups and downs, in order */
+static char changes[4096]; /* of states, in order */
 static int added;
-static const char *up_fails; /* NULL: it does not */
+static void (*up_says)(struct wcp_link *l); /* called in link_up */
+static const char *up_fails;                /* NULL: it does not */
+static const char *refused;                 /* by the last find() */
 static struct wcp_link *last_up;
 
 static void tell(const char *what, const struct wcp_link *l)
@@ -24,10 +27,19 @@ static void tell(const char *what, const struct wcp_link *l)
              url ? url : "-");
 }
 
+static void on_changed(void *ctx, const struct link_view *v)
+{
+    snprintf(changes + strlen(changes), sizeof changes - strlen(changes), "%s %s%s%s; ",
+             v->link->name.ptr, link_state_text(v->state), v->why ? ": " : "",
+             v->why ? v->why : "");
+}
+
 static int up(struct wcp_link *l, struct wcp_err *err)
 {
     tell("up", l);
     last_up = l;
+    if (up_says)
+        up_says(l);
     return up_fails ? wcp_fail(err, WCP_EINVAL, "%s", up_fails) : 0;
 }
 
@@ -53,7 +65,8 @@ static void start(size_t limit)
                                              .xkey_seed = OUR_SEED,
                                              .transport = &net.t,
                                              .drain_ms = 10000,
-                                             .added = on_added});
+                                             .added = on_added,
+                                             .changed = on_changed});
     rpc_links = links_for_rpc(links);
 }
 
@@ -97,7 +110,8 @@ static void del(const char *name)
 static struct wcp_link *find(const char *source, const char *name, const char *iface)
 {
     struct wcp_interface i = {.name = iface};
-    return rpc_links.find(rpc_links.ctx, wcp_str(source), wcp_str(name), &i);
+    refused = NULL;
+    return rpc_links.find(rpc_links.ctx, wcp_str(source), wcp_str(name), &i, &refused);
 }
 
 static struct wcp_link *find_store(const char *name)
@@ -118,6 +132,18 @@ static const char *health(void)
     snprintf(text, sizeof text, "%s%.*s", ok ? "healthy" : "", (int)b.len, (const char *)b.ptr);
     wcp_buf_free(&b);
     return text;
+}
+
+static void count_attempts(void *ctx, const struct link_view *v)
+{
+    *(uint32_t *)ctx += v->attempts;
+}
+
+static uint32_t attempts(void) /* of all links */
+{
+    uint32_t n = 0;
+    links_each(links, count_attempts, &n);
+    return n;
 }
 
 static void tick(uint64_t ms)
@@ -247,25 +273,209 @@ TEST(changed_interfaces_count_as_content)
     stop();
 }
 
-TEST(a_failed_link_refuses_calls_and_is_retried)
+TEST(a_failed_link_refuses_calls_and_is_tried_when_it_is_put_again)
 {
     start(0);
-    up_fails = "URL: foo: not a redis:// URL";
+    up_fails = "port 80 is in use";
     put("default", "foo");
-    CHECK_LOGGED("link 'default' from 'comp': URL: foo: not a redis:// URL");
+    CHECK_LOGGED("link 'default' from 'comp': port 80 is in use");
     CHECK(!find_store("default"));
-    CHECK_STR(health(), "link 'default' from 'comp': URL: foo: not a redis:// URL");
+    CHECK_STR(refused, "port 80 is in use");
+    CHECK_STR(health(), "link 'default' from 'comp': port 80 is in use");
     CHECK_INT(added, 0);
-    put("default", "foo");
-    CHECK_STR(story, "up default foo; up default foo; ");
+    tick(499); /* the shortest time by chance to the next attempt, less one */
     up_fails = NULL;
-    put("default", "foo");
-    tick(0);
-    CHECK_STR(story, "up default foo; up default foo; up default foo; ");
+    put("default", "foo"); /* once a second at most: hosts send each put twice */
+    CHECK_STR(story, "up default foo; ");
+    CHECK(links_next(links) <= net.now_ms + 501);
+    tick(501);
+    CHECK_STR(story, "up default foo; up default foo; ");
+    CHECK_STR(changes, "default failed: port 80 is in use; default ready; ");
     CHECK_STR(health(), "healthy");
     CHECK_INT(links_count(links), 1);
+    CHECK_INT(added, 1);
     struct wcp_link *l = find_store("default");
-    CHECK(l);
+    CHECK(l && l == last_up);
+    release(l);
+    put("default", "foo");
+    CHECK_STR(story, "up default foo; up default foo; ");
+    CHECK_INT(links_next(links), TIMER_NEVER);
+    stop();
+}
+
+TEST(a_failed_link_is_tried_again_with_growing_pauses)
+{
+    start(0);
+    up_fails = "no";
+    put("default", "a");
+    for (uint64_t pause = 1000, i = 0; i < 10; i++) {
+        uint64_t in = links_next(links) - net.now_ms;
+        CHECK(in >= pause / 2 && in <= pause);
+        pause = pause < 30000 ? 2 * pause : 60000;
+        tick(in);
+    }
+    CHECK_INT(attempts(), 11);
+    CHECK_LOGGED("link 'default' from 'comp': no");
+    CHECK_STR(changes, "default failed: no; ");
+    /* Putting it again tries it at once, and does not start the pauses anew. */
+    tick(1000);
+    put("default", "a");
+    CHECK_INT(attempts(), 12);
+    CHECK(links_next(links) - net.now_ms >= 30000);
+    /* Another reason is said, but is no other state. */
+    up_fails = "still no";
+    tick(60000);
+    CHECK_INT(attempts(), 13);
+    CHECK_LOGGED("link 'default' from 'comp': still no");
+    CHECK_STR(changes, "default failed: no; ");
+    CHECK_STR(health(), "link 'default' from 'comp': still no");
+    stop();
+    CHECK_STR(changes, "default failed: no; default draining; ");
+    CHECK(!strstr(story, "down"));
+}
+
+TEST(other_content_of_a_failed_link_is_tried_at_once)
+{
+    start(0);
+    up_fails = "no";
+    put("default", "a");
+    up_fails = NULL;
+    put("default", "b");
+    tick(0);
+    CHECK_STR(story, "up default a; up default b; ");
+    CHECK_STR(changes, "default failed: no; default draining; default ready; ");
+    CHECK_INT(links_next(links), TIMER_NEVER);
+    CHECK_INT(links_count(links), 1);
+    stop();
+}
+
+TEST(a_link_that_waits_for_other_content_is_not_tried)
+{
+    start(0);
+    for (int i = 0; i < 3; i++) {
+        struct linkdef l = link_def("comp", "kv", "default", "wasi", "keyvalue", NULL);
+        links_sync_put(links, &l, "config 'x' is not there");
+        tick(100000);
+    }
+    CHECK_STR(story, "");
+    CHECK_LOGGED("config 'x' is not there");
+    CHECK_STR(changes, "default failed: config 'x' is not there; ");
+    CHECK_INT(links_count(links), 1);
+    CHECK_INT(links_next(links), TIMER_NEVER);
+    struct linkdef l = link_def("comp", "kv", "default", "wasi", "keyvalue", NULL);
+    links_sync_put(links, &l, NULL);
+    tick(0);
+    CHECK_STR(story, "up default -; ");
+    CHECK_STR(health(), "healthy");
+    stop();
+}
+
+static void connecting(struct wcp_link *l)
+{
+    wcp_link_connecting(l);
+}
+
+static void refused_at_once(struct wcp_link *l)
+{
+    wcp_link_connecting(l);
+    wcp_link_unhealthy(l, "refused");
+}
+
+TEST(a_link_is_connecting_until_the_provider_says_more)
+{
+    start(0);
+    up_says = connecting;
+    put("default", "a");
+    CHECK_STR(changes, "default connecting; ");
+    CHECK_LOGGED("link is connecting");
+    CHECK_STR(health(), "link 'default' from 'comp': connecting");
+    release(find_store("default")); /* the provider decides what calls get meanwhile */
+    CHECK_INT(added, 1);
+    wcp_link_healthy(last_up);
+    CHECK_LOGGED("link is up");
+    CHECK_STR(health(), "healthy");
+    wcp_link_unhealthy(last_up, "gone");
+    wcp_link_unhealthy(last_up, "refused");
+    wcp_link_connecting(last_up); /* a new attempt after a failure is no news */
+    wcp_link_healthy(last_up);
+    CHECK_STR(changes, "default connecting; default ready; default failed: gone; default ready; ");
+    CHECK_INT(links_next(links), TIMER_NEVER);
+    stop();
+}
+
+TEST(a_link_may_be_unhealthy_from_the_start)
+{
+    start(0);
+    up_says = refused_at_once;
+    put("default", "a");
+    CHECK_STR(changes, "default failed: refused; ");
+    CHECK_LOGGED("link 'default' from 'comp': refused");
+    release(find_store("default"));
+    up_says = connecting;
+    up_fails = "no";
+    put("other", "b"); /* what it has said before it failed does not hold */
+    CHECK_STR(changes, "default failed: refused; other failed: no; ");
+    up_fails = NULL;
+    tick(1000);
+    CHECK_STR(changes, "default failed: refused; other failed: no; other connecting; ");
+    CHECK_STR(health(), "link 'default' from 'comp': refused; and 1 more");
+    stop();
+}
+
+TEST(a_draining_link_is_beyond_health)
+{
+    start(0);
+    put("default", "a");
+    struct wcp_link *l = find_store("default");
+    del("default");
+    wcp_link_unhealthy(l, "gone");
+    wcp_link_healthy(l);
+    CHECK_STR(changes, "default ready; default draining; ");
+    CHECK_STR(health(), "healthy");
+    release(l);
+    stop();
+}
+
+static const char *json(size_t max, size_t left_out)
+{
+    static char text[2000];
+    struct wcp_buf b = {0};
+    CHECK_INT(links_json(links, max, &b), left_out);
+    CHECK(b.len <= max);
+    snprintf(text, sizeof text, "%.*s", (int)b.len, (const char *)b.ptr);
+    wcp_buf_free(&b);
+    return text;
+}
+
+#define JSON(name, rest)                                                                           \
+    "{\"source_id\":\"comp\",\"target\":\"kv\",\"name\":\"" name                                   \
+    "\",\"wit_namespace\":\"wasi\",\"wit_package\":\"keyvalue\",\"interfaces\":[\"store\"]," rest  \
+    "}"
+
+TEST(links_are_told_as_json_without_their_configuration)
+{
+    start(0);
+    CHECK_STR(json(2, 0), "[]");
+    put("good", "redis://:hunter2@a");
+    struct wcp_link *l = find_store("good");
+    tick(1000);
+    up_says = refused_at_once;
+    put("bad", "redis://:hunter2@a");
+    static const char bad[] =
+        "[" JSON("bad", "\"state\":\"failed\",\"reason\":\"refused\",\"for_ms\":0,"
+                        "\"attempts\":1,\"calls\":0");
+    static const char good[] =
+        "," JSON("good", "\"state\":\"ready\",\"for_ms\":1000,\"attempts\":1,\"calls\":1") "]";
+    char both[1000], one[1000];
+    snprintf(both, sizeof both, "%s%s", bad, good);
+    snprintf(one, sizeof one, "%s]", bad);
+    CHECK_STR(json(strlen(both), 0), both);
+    CHECK_STR(json(strlen(both) - 1, 1), one);
+    CHECK_STR(json(strlen(one), 1), one);
+    CHECK_STR(json(2, 2), "[]");
+    up_fails = "no";
+    put("worse", "redis://:hunter2@a");
+    CHECK(strstr(json(2000, 0), "\"reason\":\"no\",\"for_ms\":0,\"attempts\":1,\"retry_in_ms\":"));
     release(l);
     stop();
 }

@@ -5,6 +5,7 @@
 #include <json-c/json.h>
 #include <pthread.h>
 #include <unistd.h>
+#include <wcp/trace.h>
 
 static char last[20000];
 static int lines;
@@ -46,16 +47,27 @@ TEST(a_line_has_provider_and_trace)
 {
     log_set_sink(sink, NULL);
     log_set_provider("Vx\"y");
-    log_set_traceparent("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01");
+    wcp_trace_set("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01", NULL);
     wcp_log(WCP_INFO, "x", NULL);
     CHECK_STR(rest(), "\"level\":\"info\",\"provider\":\"Vx\\\"y\","
                       "\"trace_id\":\"0123456789abcdef0123456789abcdef\",\"msg\":\"x\"}");
     static const char *const no_trace[] = {
-        NULL, "", "00", "00-0123456789abcdef0123456789abcde\"-0123456789abcdef-01",
-        "00-0123456789abcdef0123456789abcdef_0123456789abcdef-01"};
+        NULL,
+        "",
+        "00",
+        "00-0123456789abcdef0123456789abcde\"-0123456789abcdef-01",
+        "00-0123456789abcdef0123456789abcdef_0123456789abcdef-01",
+        "00-0123456789ABCDEF0123456789abcdef-0123456789abcdef-01",
+        "00-00000000000000000000000000000000-0123456789abcdef-01",
+        "00-0123456789abcdef0123456789abcdef-0000000000000000-01",
+        "00-0123456789abcdef0123456789abcdef-0123456789abcdef-1",
+        "00-0123456789abcdef0123456789abcdef-0123456789abcdef-011",
+        "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01-",
+        "01-0123456789abcdef0123456789abcdef-0123456789abcdef-01",
+    };
     log_set_provider(NULL);
     for (size_t i = 0; i < sizeof no_trace / sizeof *no_trace; i++) {
-        log_set_traceparent(no_trace[i]);
+        wcp_trace_set(no_trace[i], NULL);
         wcp_log(WCP_INFO, "x", NULL);
         CHECK_STR(rest(), "\"level\":\"info\",\"msg\":\"x\"}");
     }

@@ -14,7 +14,8 @@ static int done_count, done_status = -1, serving;
 static const char *start_fails, *up_fails;
 static struct wcp_call *held; /* the handler's calls, newest first */
 static bool answer_at_once = true;
-static uint32_t drain_ms; /* what the operator says */
+static uint32_t drain_ms, link_wait_ms; /* what the operator says */
+static bool own_host;
 
 static void say(const char *what, const char *name)
 {
@@ -123,6 +124,14 @@ static void make(bool standalone, const char *links)
         FAIL("%s", err.msg);
     hd.standalone = standalone;
     hd.drain_ms = drain_ms;
+    hd.link_wait_ms = link_wait_ms;
+    if (own_host) {
+        hd.registration.on = true;
+        hd.registration.image = wcp_str_dup(WCP_STR("image"));
+        hd.registration.friendly_name = wcp_str_dup(WCP_STR("kv-machine"));
+        hd.registration.provider_name = wcp_str_dup(WCP_STR("kv"));
+        hd.registration.version = wcp_str_dup(WCP_STR("1"));
+    }
     instance = instance_new(&def, &hd,
                             &(struct instance_env){.transport = &net.t,
                                                    .loop = &story,
@@ -263,6 +272,7 @@ TEST(initial_links_that_fail_show_in_health_and_stop_nothing)
     CHECK(subscribed(GET));
     CHECK_INT(instance_malformed(instance), 1);
     up_fails = NULL;
+    net.now_ms += 1000;
     send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
     CHECK_STR(health(), "{\"healthy\":true}");
     stop();
@@ -562,6 +572,133 @@ TEST(standalone_without_jetstream_says_so_and_goes_on)
     js_run(&net, deliver);
     tick(0);
     CHECK_STR(story, "start; up one; up default; down one; ");
+    stop();
+}
+
+/* Also behind messages of calls. */
+static void js_run_on(void)
+{
+    while (js_run(&net, deliver))
+        ;
+}
+
+TEST(a_call_without_a_link_makes_us_read_the_links_now)
+{
+    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[]}");
+    start_standalone();
+    js_run_on();
+    tick(100000);
+    js.requests = 0;
+    js_put("LATTICEDATA_lat", "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    heard(call("b", "default"));
+    CHECK_STR(story, "start; ");
+    js_run_on();
+    CHECK_STR(story, "start; up default; call default; ");
+    CHECK(js.requests > 0);
+    stop();
+}
+
+TEST(many_calls_without_a_link_do_not_become_many_readings)
+{
+    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[]}");
+    start_standalone();
+    js_run_on();
+    tick(100000);
+    js.requests = 0;
+    heard(call("x", "default"));
+    js_run_on();
+    size_t one = js.requests;
+    CHECK(one > 0);
+    for (int i = 0; i < 499; i++) {
+        call("x", "default");
+        tick(1);
+        js_run_on();
+    }
+    CHECK_INT(js.requests, one);
+    tick(1);
+    js_run_on();
+    CHECK_INT(js.requests, 2 * one);
+    tick(1000);
+    js_run_on();
+    CHECK_INT(js.requests, 2 * one);
+    stop();
+}
+
+TEST(who_has_a_host_is_told_its_links_by_it)
+{
+    start("");
+    heard(call("x", "default"));
+    tick(10000);
+    CHECK_INT(js.requests, 0);
+    stop();
+}
+
+TEST(the_operators_wait_for_links_goes_before_the_providers)
+{
+    def.limits.link_wait_ms = 50;
+    link_wait_ms = 70;
+    start("");
+    heard(call("x", "default"));
+    tick(69);
+    CHECK_INT(capture_count("no link 'default' from 'x'"), 0);
+    tick(1);
+    CHECK_LOGGED("no link 'default' from 'x' to 'kv' for wrpc:keyvalue/store@0.2.0-draft came "
+                 "within 70 ms");
+    stop();
+}
+
+TEST(the_links_are_told_with_who_tells_them)
+{
+    start(LINK("a", "one", "{\"url\":\"secret\"}"));
+    send_to("wasmbus.rpc.lat.links", "_L", "", NULL);
+    CHECK_STR(last()->subject, "_L");
+    CHECK_STR((const char *)last()->data.ptr,
+              "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[{\"source_id\":\"a\","
+              "\"target\":\"kv\",\"name\":\"one\",\"wit_namespace\":\"wasi\",\"wit_package\":"
+              "\"keyvalue\",\"interfaces\":[\"store\"],\"state\":\"ready\",\"for_ms\":0,"
+              "\"attempts\":1,\"calls\":0}],\"left_out\":0}");
+    net.t.max_payload = 200;
+    send_to(CONTROL "links", "_L", "", NULL);
+    CHECK(last()->data.len <= 200);
+    CHECK_STR((const char *)last()->data.ptr,
+              "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[],\"left_out\":1}");
+    stop();
+}
+
+/* The last event of that name; "" without one. */
+static const char *last_event(const char *name)
+{
+    char subject[100];
+    snprintf(subject, sizeof subject, "wasmbus.evt.lat.%s", name);
+    for (size_t i = net.count; i-- > 0;)
+        if (strcmp(net.sent[i].subject, subject) == 0)
+            return strstr((const char *)net.sent[i].data.ptr, "\"data\":");
+    return "";
+}
+
+TEST(who_is_its_own_host_publishes_what_becomes_of_its_links)
+{
+    own_host = true;
+    start_standalone();
+    js_run(&net, deliver);
+    up_fails = "no";
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK_STR(last_event("link_state_changed"),
+              "\"data\":{\"host_id\":\"NHOST\",\"provider_id\":\"kv\",\"source_id\":\"a\","
+              "\"target\":\"kv\",\"name\":\"one\",\"wit_namespace\":\"wasi\",\"wit_package\":"
+              "\"keyvalue\",\"interfaces\":[\"store\"],\"state\":\"failed\",\"reason\":\"no\"}}");
+    up_fails = NULL;
+    tick(1000);
+    CHECK(strstr(last_event("link_state_changed"), "\"state\":\"ready\"}}"));
+    send_to(CONTROL "linkdefs.del", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK(strstr(last_event("link_state_changed"), "\"state\":\"draining\"}}"));
+    stop();
+}
+
+TEST(who_has_a_host_publishes_no_events)
+{
+    start(LINK("a", "one", "{}"));
+    CHECK_STR(last_event("link_state_changed"), "");
     stop();
 }
 

@@ -928,7 +928,7 @@ static void block(void *ctx)
 static bool links_are_up;
 
 static struct wcp_link *find_link(void *ctx, struct wcp_str source, struct wcp_str name,
-                                  const struct wcp_interface *iface)
+                                  const struct wcp_interface *iface, const char **why)
 {
     struct node *n = ctx;
     if (!links_are_up)
@@ -971,11 +971,12 @@ static void start_node(int i)
     n->net.t.inbox = n->inbox;
     n->net.t.max_payload = MAX_PAYLOAD;
     n->net.now_ms = clock_ms;
-    n->rpc = rpc_new(&(struct rpc_config){.transport = &n->net.t,
-                                          .lattice = "lat",
-                                          .id = client ? "cli" : "srv",
-                                          .limits = {.call_ms = CALL_MS, .link_wait_ms = 100},
-                                          .links = {n, find_link, hold, release}});
+    n->rpc = rpc_new(&(struct rpc_config){
+        .transport = &n->net.t,
+        .lattice = "lat",
+        .id = client ? "cli" : "srv",
+        .limits = {.call_ms = CALL_MS, .link_wait_ms = 100},
+        .links = {.ctx = n, .find = find_link, .hold = hold, .release = release}});
     if (!client)
         rpc_serve(n->rpc, &(struct wcp_export){&vec_api_interface, &api});
 }

@@ -46,8 +46,11 @@ struct wcp_bytes wcp_link_secret_bytes(const struct wcp_link *l,
 const char *wcp_provider_config(const struct wcp_instance *i, const char *key);
 const char *wcp_provider_secret(const struct wcp_instance *i, const char *name);
 
-/* Tell the truth about the backend behind a link: an unhealthy link makes health answers say so,
- * with why (copied). A link is healthy after link_up returned 0. */
+/* Tell the truth about the backend behind a link: health answers, /readyz and `wcp links` say it. A
+ * link is healthy when link_up returns 0, unless link_up has said otherwise: connecting, until one
+ * of the other two; or unhealthy because of why (copied; no secrets). Calls come all the same: the
+ * provider knows what to answer. */
+void wcp_link_connecting(struct wcp_link *l);
 void wcp_link_unhealthy(struct wcp_link *l, const char *why);
 void wcp_link_healthy(struct wcp_link *l);
 

@@ -10,6 +10,7 @@
 #include <wcp/map.h>
 #include <wcp/provider.h>
 #include <wcp/stream.h>
+#include <wcp/trace.h>
 #include <wcp/type.h>
 #include <wcp/work.h>
 

@@ -1,6 +1,7 @@
 /* log.c: one JSON line per event on stderr, each written at once, from any thread. */
 #include "base/log.h"
 #include "base/str.h"
+#include "base/trace.h"
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -16,13 +17,12 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 static _Atomic int most = WCP_INFO;
 /* lock guards the sink and the provider's name, and keeps lines whole when a pipe takes only a part
- * of one. The trace belongs to what a thread does just now. */
+ * of one. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*sink_fn)(void *ctx, enum wcp_level level, const char *line);
 static void *sink_ctx;
 static char provider[128];
 static unsigned long long dropped; /* lines, since stderr took one last */
-static _Thread_local const char *trace;
 
 void log_set_sink(void (*sink)(void *ctx, enum wcp_level level, const char *line), void *ctx)
 {
@@ -61,11 +61,6 @@ void log_set_provider(const char *id)
     pthread_mutex_unlock(&lock);
 }
 
-void log_set_traceparent(const char *traceparent)
-{
-    trace = traceparent;
-}
-
 static void put_text(struct wcp_buf *b, const char *text)
 {
     const uint8_t *p = (const uint8_t *)text;
@@ -99,15 +94,14 @@ static void put_field(struct wcp_buf *b, const char *name, const char *text)
     put_text(b, text);
 }
 
-/* "00-<32 digits>-<16 digits>-<2 digits>": the 32. Anything else is not shown. */
 static void put_trace(struct wcp_buf *b)
 {
+    const struct trace *t = trace_now();
     char id[33] = "";
-    if (!trace || strlen(trace) < 36 || trace[2] != '-' || trace[35] != '-')
+    if (!t)
         return;
-    memcpy(id, trace + 3, 32);
-    if (strspn(id, "0123456789abcdef") == 32)
-        put_field(b, "trace_id", id);
+    memcpy(id, t->parent + 3, 32);
+    put_field(b, "trace_id", id);
 }
 
 /* A pipe that nobody reads must not stop us: its reader has a tenth of a second, once. */

@@ -12,8 +12,5 @@ void log_set_level(enum wcp_level most);
 bool log_parse_level(const char *name, enum wcp_level *out);
 /* Added to every line from here on; copied. NULL removes it. */
 void log_set_provider(const char *id);
-/* The trace id of what runs now, from its traceparent ("00-<trace>-<span>-<flags>"); NULL: none.
- * Borrowed: the caller sets it back. */
-void log_set_traceparent(const char *traceparent);
 
 #endif

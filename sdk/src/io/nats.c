@@ -148,6 +148,7 @@ static void came_up(struct nats_conn *n)
             NULL);
     if (n->flushed)
         n->flush_mark = messages_send_mark(n);
+    n->stats.reconnects += n->was_up;
     void (*tell)(void *ctx) = n->was_up ? n->ev.reconnected : n->ev.connected;
     n->was_up = true;
     if (tell)
@@ -470,6 +471,11 @@ struct wcp_transport *nats_conn_transport(struct nats_conn *n)
 bool nats_conn_is_up(const struct nats_conn *n)
 {
     return n->up;
+}
+
+struct nats_stats nats_conn_stats(const struct nats_conn *n)
+{
+    return n->stats;
 }
 
 void nats_conn_cleanup(void)

@@ -40,6 +40,13 @@ struct wcp_transport *nats_conn_transport(struct nats_conn *n); /* lives as long
 void nats_headers(const struct wcp_msg *m,
                   void (*each)(void *ctx, const char *name, const char *value), void *ctx);
 bool nats_conn_is_up(const struct nats_conn *n);
+
+struct nats_stats { /* since the start; bytes are those of payloads */
+    uint64_t in_messages, in_bytes, out_messages, out_bytes;
+    uint64_t unsent;     /* messages that could not be published */
+    uint64_t reconnects; /* times that a lost connection was there again */
+};
+struct nats_stats nats_conn_stats(const struct nats_conn *n);
 /* Calls done when the server has got all that was published so far, or after limit_ms. One at a
  * time: a second call replaces the first, whose done is then never called. */
 void nats_conn_flush(struct nats_conn *n, uint32_t limit_ms, void (*done)(void *ctx, bool flushed),

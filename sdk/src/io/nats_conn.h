@@ -54,7 +54,8 @@ struct nats_conn {
     void (*flushed)(void *ctx, bool flushed); /* NULL: no flush is under way */
     void *flushed_ctx;
     bool saw_unwritten;
-    uint64_t dropped, dropped_told_ms; /* published while that was impossible; last log line */
+    struct nats_stats stats;
+    uint64_t dropped_told_ms; /* the last log line about stats.unsent */
 
     struct sub *subs;
     size_t sub_count, last;

@@ -33,10 +33,10 @@ static void cannot_publish(struct nats_conn *n, const char *subject, const char 
 {
     char count[24];
     uint64_t ms = uv_now(n->loop);
-    if (n->dropped++ && ms - n->dropped_told_ms < 1000)
+    if (n->stats.unsent++ && ms - n->dropped_told_ms < 1000)
         return; /* a line per second is enough */
     n->dropped_told_ms = ms;
-    snprintf(count, sizeof count, "%llu", (unsigned long long)n->dropped);
+    snprintf(count, sizeof count, "%llu", (unsigned long long)n->stats.unsent);
     wcp_log(WCP_WARN, "nats: cannot publish", "subject", subject, "why", why, "dropped", count,
             NULL);
 }
@@ -69,8 +69,12 @@ static void publish(struct wcp_transport *t, const struct wcp_msg *m)
                                           (int)m->data.len);
     else
         s = natsConnection_Publish(n->nc, m->subject, m->data.ptr, (int)m->data.len);
-    if (s)
+    if (s) {
         cannot_publish(n, m->subject, natsStatus_GetText(s));
+        return;
+    }
+    n->stats.out_messages++;
+    n->stats.out_bytes += m->data.len;
 }
 
 static size_t buffered(struct wcp_transport *t)
@@ -89,6 +93,11 @@ static size_t buffered(struct wcp_transport *t)
 static uint64_t now(struct wcp_transport *t)
 {
     return uv_now(of(t)->loop);
+}
+
+static uint64_t now_us(struct wcp_transport *t)
+{
+    return uv_hrtime() / 1000;
 }
 
 void messages_destroy_dead(struct nats_conn *n)
@@ -278,6 +287,8 @@ static void hand_over(struct nats_conn *n, size_t i, natsMsg *msg)
         .header = header,
         .owner = msg,
     };
+    n->stats.in_messages++;
+    n->stats.in_bytes += m.data.len;
     if (i == MARKS) {
         mark_came_back(n, m.data);
     } else {
@@ -408,4 +419,4 @@ void messages_on_check(uv_check_t *c)
 }
 
 const struct wcp_transport messages_transport = {publish,  subscribe, leave,   release,
-                                                 buffered, now,       1 << 20, NULL};
+                                                 buffered, now,       now_us,  1 << 20, NULL};

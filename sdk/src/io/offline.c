@@ -94,6 +94,11 @@ static uint64_t now(struct wcp_transport *t)
     return uv_now(of(t)->loop);
 }
 
+static uint64_t now_us(struct wcp_transport *t)
+{
+    return uv_hrtime() / 1000;
+}
+
 struct offline *offline_new(struct uv_loop_s *loop, const struct nats_events *ev)
 {
     struct offline *o = wcp_calloc(1, sizeof *o);
@@ -103,6 +108,7 @@ struct offline *offline_new(struct uv_loop_s *loop, const struct nats_events *ev
                                           .release = release,
                                           .buffered = buffered,
                                           .now = now,
+                                          .now_us = now_us,
                                           .max_payload = (size_t)1 << 20,
                                           .inbox = INBOX};
     o->loop = loop;

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include <wcp/provider.h>
 
 #ifndef WCP_VERSION
 #define WCP_VERSION "0.1.0"
@@ -38,6 +39,7 @@ enum {
     WADM_HOST,
     HOST_DATA,
     DRAIN,
+    LINK_WAIT,
     LOG,
     HELP,
     VERSION,
@@ -80,6 +82,8 @@ static const struct option {
                    true},
     [DRAIN] = {"--drain-ms", "MS", "WCP_DRAIN_MS",
                "what running calls may take when it is told to end (10000)", false},
+    [LINK_WAIT] = {"--link-wait-ms", "MS", "WCP_LINK_WAIT_MS",
+                   "how long a call may wait for its link (500); 0: not at all", false},
     [LOG] = {"--log", "LEVEL", "WCP_LOG", "error, warn, info or debug", false},
     [HELP] = {"--help", NULL, NULL, "this text", false},
     [VERSION] = {"--version", NULL, NULL, "the version", false},
@@ -296,15 +300,16 @@ static int read_environment(struct told *t, struct wcp_err *err)
     return 0;
 }
 
-static int parse_ms(const struct told *t, size_t i, uint32_t *ms, struct wcp_err *err)
+static int parse_ms(const struct told *t, size_t i, uint32_t least, uint32_t *ms,
+                    struct wcp_err *err)
 {
     const char *text = t->value[i];
     char *end = NULL;
     unsigned long v = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || v == 0 || v > DAY_MS)
+    if (*text < '0' || *text > '9' || *end || v < least || v > DAY_MS)
         return wcp_fail(err, WCP_EINVAL,
-                        "%s: \"%.40s\" found, a number of milliseconds expected, 1 to %d", t->by[i],
-                        text, DAY_MS);
+                        "%s: \"%.40s\" found, a number of milliseconds expected, %u to %d",
+                        t->by[i], text, least, DAY_MS);
     *ms = (uint32_t)v;
     return 0;
 }
@@ -478,7 +483,11 @@ int standalone_read(int argc, char **argv, const char *name, struct standalone *
     }
     rc = rc ? rc : read_environment(&t, &err);
     if (!rc && t.value[DRAIN])
-        rc = parse_ms(&t, DRAIN, &out->drain_ms, &err);
+        rc = parse_ms(&t, DRAIN, 1, &out->drain_ms, &err);
+    if (!rc && t.value[LINK_WAIT])
+        rc = parse_ms(&t, LINK_WAIT, 0, &out->link_wait_ms, &err);
+    if (!rc && t.value[LINK_WAIT] && !out->link_wait_ms)
+        out->link_wait_ms = WCP_NO_LINK_WAIT;
     if (!rc && t.value[LOG] && !log_parse_level(t.value[LOG], &level))
         rc = wcp_fail(&err, WCP_EINVAL, "%s: \"%.40s\" found, error, warn, info or debug expected",
                       t.by[LOG], t.value[LOG]);

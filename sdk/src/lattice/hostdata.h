@@ -37,8 +37,9 @@ struct hostdata {
     struct otel_config otel;
     bool standalone; /* made from flags and environment, not by a host: the lattice has the links */
     struct registration registration;
-    bool listens;      /* callers come over sockets, too: see local.h */
-    uint32_t drain_ms; /* what running calls may take when leaving; 0: as the provider says */
+    bool listens;          /* callers come over sockets, too: see local.h */
+    uint32_t drain_ms;     /* what running calls may take when leaving; 0: as the provider says */
+    uint32_t link_wait_ms; /* as in struct wcp_limits; 0: as the provider says */
 };
 
 /* One line: base64 of the JSON object, white space around it ignored. Unknown members are ignored.

@@ -1,5 +1,7 @@
 /* links.c: the link table: which links there are, which work, and taking them up and down. */
 #include "lattice/links.h"
+#include "lattice/json.h"
+#include "lattice/link.h"
 #include "lattice/secrets.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -7,30 +9,9 @@
 #include <wcp/log.h>
 #include <wcp/map.h>
 
-enum link_state { LINK_UP, LINK_FAILED, LINK_DRAINING, LINK_DOWN };
-
-struct link {
-    struct wcp_link pub; /* first: the two pointers convert into each other */
-    struct links *table;
-    struct linkdef def;
-    struct config *config; /* our side of def */
-    struct secrets secrets;
-    enum link_state state;
-    bool was_up; /* link_down is owed */
-    bool told;   /* link_drain was called */
-    bool local;  /* by links_put_local */
-    char *why;   /* failed or unhealthy; NULL: healthy */
-    size_t refs; /* running calls */
-    struct timer end;
-    uint64_t told_at;          /* by a message; 0: only the buckets have told */
-    unsigned sync;             /* the last one that had it */
-    struct link *same;         /* the next with the same peer, name and package */
-    struct link *next, **prev; /* all */
-};
-
 struct links {
     struct links_config c;
-    struct wcp_map *by_peer; /* of those that are up or failed; see key() */
+    struct wcp_map *by_peer; /* of those that do not drain; see key() */
     struct link *all;
     size_t count, max;
     unsigned sync;
@@ -59,19 +40,6 @@ static bool key(char out[KEY_MAX], enum wcp_role role, struct wcp_str peer, stru
     return true;
 }
 
-static struct wcp_str peer_of(const struct wcp_link *l)
-{
-    return l->role == WCP_TARGET ? l->source_id : l->target_id;
-}
-
-/* "link 'default' from 'comp-a'", the start of every line about a link. */
-static struct wcp_err *described(const struct wcp_link *l, struct wcp_err *err)
-{
-    wcp_wrap(err, "link '%.64s' %s '%.*s'", l->name.ptr, l->role == WCP_TARGET ? "from" : "to",
-             WCP_ARG(peer_of(l)));
-    return err;
-}
-
 struct links *links_new(const struct links_config *c)
 {
     struct links *t = wcp_calloc(1, sizeof *t);
@@ -81,23 +49,25 @@ struct links *links_new(const struct links_config *c)
     return t;
 }
 
+/* Each link has a pointer to its table's c. */
+static struct links *table_of(const struct link *l)
+{
+    return (struct links *)((uintptr_t)l->c - offsetof(struct links, c));
+}
+
 static uint64_t now(const struct links *t)
 {
     return t->c.transport->now(t->c.transport);
 }
 
-static void free_link(struct link *l)
+static void forget(struct link *l)
 {
-    timers_clear(&l->table->timers, &l->end);
-    l->table->count--;
+    struct links *t = table_of(l);
+    t->count--;
     *l->prev = l->next;
     if (l->next)
         l->next->prev = l->prev;
-    secrets_free(&l->secrets);
-    linkdef_free(&l->def);
-    free((void *)(uintptr_t)l->pub.interfaces);
-    free(l->why);
-    free(l);
+    link_free(l);
 }
 
 void links_free(struct links *t)
@@ -106,7 +76,7 @@ void links_free(struct links *t)
         return;
     while (t->all)
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself off the list */
-        free_link(t->all);
+        forget(t->all);
     wcp_map_free(t->by_peer);
     timers_close(&t->timers);
     free(t);
@@ -129,7 +99,7 @@ static struct link *chain(const struct links *t, enum wcp_role role, struct wcp_
 
 static struct link *same_key(const struct links *t, const struct wcp_link *w)
 {
-    struct link *l = chain(t, w->role, peer_of(w), w->name, w->wit_package);
+    struct link *l = chain(t, w->role, link_peer(w), w->name, w->wit_package);
     while (l && !wcp_str_eq(l->pub.wit_namespace, w->wit_namespace))
         l = l->same;
     return l;
@@ -137,44 +107,60 @@ static struct link *same_key(const struct links *t, const struct wcp_link *w)
 
 static void chain_add(struct link *l)
 {
+    struct links *t = table_of(l);
     char text[KEY_MAX];
     struct wcp_str k = {0};
-    bool fits = key(text, l->pub.role, peer_of(&l->pub), l->pub.name, l->pub.wit_package, &k);
+    bool fits = key(text, l->pub.role, link_peer(&l->pub), l->pub.name, l->pub.wit_package, &k);
     assert(fits); /* put() has checked */
     (void)fits;
-    l->same = wcp_map_get(l->table->by_peer, k);
-    wcp_map_put(l->table->by_peer, k, l);
+    l->same = wcp_map_get(t->by_peer, k);
+    wcp_map_put(t->by_peer, k, l);
 }
 
 static void chain_remove(struct link *l)
 {
+    struct links *t = table_of(l);
     char text[KEY_MAX];
     struct wcp_str k = {0};
-    (void)key(text, l->pub.role, peer_of(&l->pub), l->pub.name, l->pub.wit_package, &k);
-    struct link *head = wcp_map_get(l->table->by_peer, k), **p = &head;
+    (void)key(text, l->pub.role, link_peer(&l->pub), l->pub.name, l->pub.wit_package, &k);
+    struct link *head = wcp_map_get(t->by_peer, k), **p = &head;
     while (*p != l)
         p = &(*p)->same;
     *p = l->same;
     l->same = NULL;
     if (head)
-        wcp_map_put(l->table->by_peer, k, head);
+        wcp_map_put(t->by_peer, k, head);
     else
-        (void)wcp_map_del(l->table->by_peer, k); /* it is there */
+        (void)wcp_map_del(t->by_peer, k); /* it is there */
 }
 
 static struct wcp_link *find(void *ctx, struct wcp_str source, struct wcp_str name,
-                             const struct wcp_interface *iface)
+                             const struct wcp_interface *iface, const char **why)
 {
     struct wcp_str ns, pkg, interface;
     struct link *best = NULL;
+    int best_rank = -1;
     interface_split(iface->name, &ns, &pkg, &interface);
-    for (struct link *l = chain(ctx, WCP_TARGET, source, name, pkg); l; l = l->same)
-        if (l->state == LINK_UP && (!best || wcp_str_eq(l->pub.wit_namespace, ns)))
+    for (struct link *l = chain(ctx, WCP_TARGET, source, name, pkg); l; l = l->same) {
+        int rank = 2 * wcp_str_eq(l->pub.wit_namespace, ns) + l->up;
+        if (rank > best_rank) {
             best = l;
-    if (!best)
+            best_rank = rank;
+        }
+    }
+    if (best && !best->up)
+        *why = best->why;
+    if (!best || !best->up)
         return NULL;
     best->refs++;
     return &best->pub;
+}
+
+static void missing(void *ctx)
+{
+    struct links *t = ctx;
+    if (t->c.missing)
+        t->c.missing(t->c.ctx);
 }
 
 static void hold(void *ctx, struct wcp_link *l)
@@ -187,64 +173,61 @@ static void release(void *ctx, struct wcp_link *w)
     struct link *l = (struct link *)w;
     assert(l->refs > 0);
     /* Not here: this may be in the middle of a handler that still uses the link. */
-    if (--l->refs == 0 && l->state >= LINK_DRAINING)
-        timers_set(&l->table->timers, &l->end, now(l->table));
+    if (--l->refs == 0 && l->state == LINK_DRAINING)
+        timers_set(l->timers, &l->due, now(table_of(l)));
 }
 
 struct rpc_links links_for_rpc(struct links *t)
 {
-    return (struct rpc_links){.ctx = t, .find = find, .hold = hold, .release = release};
+    return (struct rpc_links){
+        .ctx = t, .find = find, .missing = missing, .hold = hold, .release = release};
 }
 
-/* --- down --- */
+/* --- time --- */
 
-static void on_end(struct timer *timer)
+static void tell_added(const struct link *l)
 {
-    struct link *l = (struct link *)((char *)timer - offsetof(struct link, end));
-    const struct wcp_provider *def = l->table->c.def;
-    if (l->state != LINK_DOWN) {
-        l->state = LINK_DOWN;
-        if (l->refs) {
-            struct wcp_err err = {0};
-            wcp_fail(&err, WCP_ETIMEOUT, "taken down while %zu calls still run", l->refs);
-            wcp_log(WCP_WARN, described(&l->pub, &err)->msg, NULL);
-        }
-        if (l->was_up && def->link_down)
-            def->link_down(&l->pub);
-        l->was_up = false;
-        secrets_free(&l->secrets);
+    if (l->up && l->c->added)
+        l->c->added(l->c->ctx);
+}
+
+static void on_due(struct timer *timer)
+{
+    struct link *l = (struct link *)((char *)timer - offsetof(struct link, due));
+    if (l->state != LINK_DRAINING) {
+        link_try(l);
+        tell_added(l);
+        return;
     }
+    link_down(l);
     if (l->refs == 0)
-        free_link(l);
+        forget(l);
     /* else: a handler still owes its reply and holds a pointer to it; release() comes back here. */
 }
 
-static void tell_drain(struct link *l)
+uint64_t links_next(const struct links *t)
 {
-    const struct wcp_provider *def = l->table->c.def;
-    if (l->was_up && !l->told && def->link_drain)
-        def->link_drain(&l->pub);
-    l->told = true;
+    return timers_next(&t->timers);
 }
+
+void links_tick(struct links *t)
+{
+    timers_fire(&t->timers, now(t));
+}
+
+/* --- draining --- */
 
 void links_tell_drain(struct links *t)
 {
     for (struct link *l = t->all; l; l = l->next)
-        tell_drain(l);
+        link_tell_drain(l);
 }
 
 static void drain(struct link *l, uint32_t limit_ms)
 {
-    tell_drain(l);
-    if (l->state < LINK_DRAINING) {
+    if (l->state != LINK_DRAINING)
         chain_remove(l);
-        l->state = LINK_DRAINING;
-    }
-    if (l->state == LINK_DRAINING) {
-        uint64_t at = now(l->table) + (l->refs ? limit_ms : 0);
-        if (!l->end.pos || at < l->end.at)
-            timers_set(&l->table->timers, &l->end, at);
-    }
+    link_drain(l, limit_ms);
 }
 
 void links_drain_all(struct links *t, bool at_once)
@@ -267,31 +250,10 @@ static bool our_role(const struct links *t, const struct linkdef *l, enum wcp_ro
     return false;
 }
 
-static struct wcp_link public_part(const struct linkdef *l, enum wcp_role role)
+static struct link *add(struct links *t, struct linkdef *def, enum wcp_role role)
 {
-    return (struct wcp_link){.role = role,
-                             .source_id = wcp_str(l->source_id),
-                             .target_id = wcp_str(l->target),
-                             .name = wcp_str(l->name),
-                             .wit_namespace = wcp_str(l->wit_namespace),
-                             .wit_package = wcp_str(l->wit_package)};
-}
-
-static struct link *new_link(struct links *t, struct linkdef *def, enum wcp_role role)
-{
-    struct link *l = wcp_calloc(1, sizeof *l);
-    l->table = t;
-    l->def = *def;
-    *def = (struct linkdef){0};
-    l->config = role == WCP_SOURCE ? &l->def.source_config : &l->def.target_config;
-    l->end.fn = on_end;
-    l->pub = public_part(&l->def, role);
-    l->pub.instance = t->c.instance;
-    struct wcp_str *interfaces = wcp_calloc(l->def.interfaces.n + 1, sizeof *interfaces);
-    for (size_t i = 0; i < l->def.interfaces.n; i++)
-        interfaces[i] = wcp_str(l->def.interfaces.at[i]);
-    l->pub.interfaces = interfaces;
-    l->pub.interface_count = l->def.interfaces.n;
+    struct link *l = link_new(&t->c, &t->timers, def, role);
+    l->due.fn = on_due;
     l->next = t->all;
     l->prev = &t->all;
     if (l->next)
@@ -305,10 +267,9 @@ static int open_secrets(struct link *l, struct wcp_err *err)
 {
     struct wcp_bytes sealed =
         l->pub.role == WCP_SOURCE ? l->def.source_secrets : l->def.target_secrets;
-    const struct links_config *c = &l->table->c;
     if (!sealed.ptr)
         return 0;
-    if (secrets_open(sealed, c->host_xkey, c->xkey_seed, &l->secrets, err))
+    if (secrets_open(sealed, l->c->host_xkey, l->c->xkey_seed, &l->secrets, err))
         return wcp_wrap(err, "its secrets");
     return 0;
 }
@@ -323,33 +284,12 @@ static bool same_content(const struct link *a, const struct link *b)
     return config_equal(a->config, b->config) && secrets_equal(&a->secrets, &b->secrets);
 }
 
-static void fail(struct link *l, struct wcp_err *err)
+/* Is l what old is already? err: what is wrong with the content of l; code 0: nothing. */
+static bool is_repetition(const struct link *old, const struct link *l, const struct wcp_err *err)
 {
-    l->state = LINK_FAILED;
-    free(l->why); /* link_up may have called it unhealthy, too */
-    l->why = wcp_str_dup(wcp_str(err->msg));
-    wcp_log(WCP_ERROR, described(&l->pub, err)->msg, NULL);
-}
-
-static void bring_up(struct link *l, const char *why, int secrets_rc, struct wcp_err *err)
-{
-    const struct wcp_provider *def = l->table->c.def;
-    if (why)
-        wcp_fail(err, WCP_ENOENT, "%s", why);
-    if (why || secrets_rc || codec_parse(config_get(l->config, "wrpc-codec"), &l->pub.codec, err)) {
-        fail(l, err);
-        return;
-    }
-    if (def->link_up && def->link_up(&l->pub, err) != 0) {
-        if (!err->msg[0])
-            wcp_fail(err, WCP_EIO, "the provider's link_up does not say why");
-        fail(l, err);
-        return;
-    }
-    l->state = LINK_UP;
-    l->was_up = true;
-    wcp_log(WCP_INFO, "link is up", "link", l->pub.name.ptr,
-            l->pub.role == WCP_TARGET ? "from" : "to", peer_of(&l->pub).ptr, NULL);
+    if (old->useless || err->code)
+        return old->useless && err->code && strcmp(old->why, err->msg) == 0;
+    return same_content(old, l);
 }
 
 /* own: secrets of a local link; NULL: they are in def, sealed. */
@@ -362,12 +302,12 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         linkdef_free(def);
         return;
     }
-    struct wcp_link w = public_part(def, role);
+    struct wcp_link w = link_public(def, role);
     char text[KEY_MAX];
     struct wcp_str k;
-    if (!key(text, role, peer_of(&w), w.name, w.wit_package, &k)) {
+    if (!key(text, role, link_peer(&w), w.name, w.wit_package, &k)) {
         wcp_fail(&err, WCP_ETOOBIG, "its names are longer than %d bytes: refused", KEY_MAX);
-        wcp_log(WCP_ERROR, described(&w, &err)->msg, NULL);
+        wcp_log(WCP_ERROR, link_described(&w, &err), NULL);
         linkdef_free(def);
         return;
     }
@@ -375,29 +315,39 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
     if (!old && t->count >= t->max) {
         wcp_fail(&err, WCP_ETOOBIG, "refused: there are %zu links already, the limit is %zu",
                  t->count, t->max);
-        wcp_log(WCP_ERROR, described(&w, &err)->msg, NULL);
+        wcp_log(WCP_ERROR, link_described(&w, &err), NULL);
         linkdef_free(def);
         return;
     }
-    struct link *l = new_link(t, def, role);
+    struct link *l = add(t, def, role);
     l->local = own != NULL;
-    int rc = own ? secrets_copy(&l->secrets, own, &err) : open_secrets(l, &err);
-    if (old && old->state == LINK_UP && !rc && !why && same_content(old, l)) {
-        free_link(l); /* a repetition: hosts send each link several times */
+    if (why)
+        wcp_fail(&err, WCP_ENOENT, "%s", why);
+    else if ((own ? secrets_copy(&l->secrets, own, &err) : open_secrets(l, &err)) == 0)
+        (void)codec_parse(config_get(l->config, "wrpc-codec"), &l->pub.codec, &err); /* err tells */
+    if (old && is_repetition(old, l, &err)) {
+        forget(l); /* hosts send each link several times */
         old->told_at = told_at > old->told_at ? told_at : old->told_at;
         old->sync = t->sync;
+        bool was_up = old->up;
+        link_hurry(old);
+        if (!was_up)
+            tell_added(old);
         return;
     }
     l->told_at = told_at;
     l->sync = t->sync;
-    bring_up(l, why, rc, &err);
+    if (err.code)
+        link_refuse(l, &err);
+    else
+        link_try(l);
     /* Only now: calls go to the old one as long as the new one is not there. A failed one has
      * nothing to take down and goes at the next tick. */
     if (old)
         drain(old, t->c.drain_ms);
     chain_add(l);
-    if (l->state == LINK_UP && t->c.added)
-        t->c.added(t->c.ctx);
+    link_tell(l);
+    tell_added(l);
 }
 
 void links_put(struct links *t, struct linkdef *def)
@@ -415,12 +365,12 @@ void links_del(struct links *t, const struct linkdef *def)
     enum wcp_role role;
     if (!our_role(t, def, &role))
         return;
-    struct wcp_link w = public_part(def, role);
+    struct wcp_link w = link_public(def, role);
     struct link *l = same_key(t, &w);
     if (!l)
         return; /* every host says it, and to everyone: not worth a line */
     wcp_log(WCP_INFO, "link is deleted", "link", w.name.ptr, role == WCP_TARGET ? "from" : "to",
-            peer_of(&w).ptr, NULL);
+            link_peer(&w).ptr, NULL);
     drain(l, t->c.drain_ms);
 }
 
@@ -438,95 +388,119 @@ uint64_t links_sync_end(struct links *t, uint32_t grace_ms)
 {
     uint64_t again = TIMER_NEVER;
     for (struct link *l = t->all; l; l = l->next) {
-        if (l->state >= LINK_DRAINING || l->sync == t->sync || l->local)
+        if (l->state == LINK_DRAINING || l->sync == t->sync || l->local)
             continue;
         if (l->told_at && now(t) < l->told_at + grace_ms) {
             again = again < l->told_at + grace_ms ? again : l->told_at + grace_ms;
             continue;
         }
         wcp_log(WCP_INFO, "link is no longer in the lattice", "link", l->pub.name.ptr, "peer",
-                peer_of(&l->pub).ptr, NULL);
+                link_peer(&l->pub).ptr, NULL);
         drain(l, t->c.drain_ms);
     }
     return again;
 }
 
-/* --- health --- */
+/* --- telling --- */
 
 bool links_healthy(const struct links *t, struct wcp_buf *b)
 {
+    const struct link *worst = NULL;
     size_t bad = 0;
-    for (struct link *l = t->all; l; l = l->next) {
-        if (l->state >= LINK_DRAINING || !l->why)
+    for (const struct link *l = t->all; l; l = l->next) {
+        if (l->state != LINK_CONNECTING && l->state != LINK_FAILED)
             continue;
-        struct wcp_err err = {0};
-        wcp_fail(&err, WCP_EIO, "%s", l->why);
-        if (bad++ == 0)
-            wcp_buf_fmt(b, "%s", described(&l->pub, &err)->msg);
+        bad++;
+        if (!worst || l->state > worst->state)
+            worst = l;
     }
+    if (!worst)
+        return true;
+    struct wcp_err err = {0};
+    wcp_fail(&err, WCP_EIO, "%s", worst->why ? worst->why : link_state_text(worst->state));
+    wcp_buf_fmt(b, "%s", link_described(&worst->pub, &err));
     if (bad > 1)
         wcp_buf_fmt(b, "; and %zu more", bad - 1);
-    return bad == 0;
-}
-
-void wcp_link_unhealthy(struct wcp_link *w, const char *why)
-{
-    struct link *l = (struct link *)w;
-    struct wcp_err err = {0};
-    why = why && *why ? why : "unhealthy";
-    if (l->why && strcmp(l->why, why) == 0)
-        return;
-    char *copy = wcp_str_dup(wcp_str(why));
-    free(l->why);
-    l->why = copy;
-    wcp_fail(&err, WCP_EIO, "%s", why);
-    wcp_log(WCP_WARN, described(w, &err)->msg, NULL);
-}
-
-void wcp_link_healthy(struct wcp_link *w)
-{
-    struct link *l = (struct link *)w;
-    if (!l->why)
-        return;
-    free(l->why);
-    l->why = NULL;
-    wcp_log(WCP_INFO, "link is healthy again", "link", w->name.ptr, "peer", peer_of(w).ptr, NULL);
-}
-
-/* --- for providers --- */
-
-bool wcp_link_has_interface(const struct wcp_link *l, const char *name)
-{
-    for (size_t i = 0; i < l->interface_count; i++)
-        if (strcmp(l->interfaces[i].ptr, name) == 0)
-            return true;
     return false;
 }
 
-const char *wcp_link_config(const struct wcp_link *l, const char *name)
+bool links_any_failed(const struct links *t)
 {
-    return config_get(((const struct link *)l)->config, name);
+    const struct link *l = t->all;
+    while (l && l->state != LINK_FAILED)
+        l = l->next;
+    return l != NULL;
 }
 
-struct wcp_bytes wcp_link_secret_bytes(const struct wcp_link *l, const char *name)
+void links_each(const struct links *t, void (*fn)(void *ctx, const struct link_view *v), void *ctx)
 {
-    const struct secret *s = secrets_get(&((const struct link *)l)->secrets, name);
-    return s ? (struct wcp_bytes){s->value, s->len} : (struct wcp_bytes){0};
+    for (const struct link *l = t->all; l; l = l->next) {
+        struct link_view v = link_view(l);
+        fn(ctx, &v);
+    }
 }
 
-const char *wcp_link_secret(const struct wcp_link *l, const char *name)
+static struct json_object *text(struct wcp_str s)
 {
-    return (const char *)wcp_link_secret_bytes(l, name).ptr;
+    return json_object_new_string_len(s.ptr, (int)s.len);
 }
 
-/* --- time --- */
-
-uint64_t links_next(const struct links *t)
+void link_describe(const struct link_view *v, struct json_object *o)
 {
-    return timers_next(&t->timers);
+    const struct wcp_link *l = v->link;
+    struct json_object *interfaces = json_object_new_array();
+    for (size_t i = 0; i < l->interface_count; i++)
+        json_object_array_add(interfaces, text(l->interfaces[i]));
+    json_object_object_add(o, "source_id", text(l->source_id));
+    json_object_object_add(o, "target", text(l->target_id));
+    json_object_object_add(o, "name", text(l->name));
+    json_object_object_add(o, "wit_namespace", text(l->wit_namespace));
+    json_object_object_add(o, "wit_package", text(l->wit_package));
+    json_object_object_add(o, "interfaces", interfaces);
+    json_object_object_add(o, "state", text(wcp_str(link_state_text(v->state))));
+    if (v->why)
+        json_object_object_add(o, "reason", text(wcp_str(v->why)));
 }
 
-void links_tick(struct links *t)
+static struct json_object *to_json(const struct links *t, const struct link_view *v)
 {
-    timers_fire(&t->timers, now(t));
+    struct json_object *o = json_object_new_object();
+    link_describe(v, o);
+    json_object_object_add(o, "for_ms", json_object_new_int64((int64_t)(now(t) - v->since_ms)));
+    json_object_object_add(o, "attempts", json_object_new_int64(v->attempts));
+    if (v->retry_ms != TIMER_NEVER) {
+        uint64_t in = v->retry_ms > now(t) ? v->retry_ms - now(t) : 0;
+        json_object_object_add(o, "retry_in_ms", json_object_new_int64((int64_t)in));
+    }
+    json_object_object_add(o, "calls", json_object_new_int64((int64_t)v->calls));
+    if (v->local)
+        json_object_object_add(o, "local", json_object_new_boolean(true));
+    return o;
+}
+
+size_t links_json(const struct links *t, size_t max, struct wcp_buf *b)
+{
+    size_t left_out = 0, begin = b->len;
+    wcp_buf_put(b, "[", 1);
+    for (int pass = 0; pass < 2; pass++) {
+        for (const struct link *l = t->all; l; l = l->next) {
+            if ((l->state == LINK_READY) != (pass == 1))
+                continue;
+            struct link_view v = link_view(l);
+            struct json_object *o = to_json(t, &v);
+            size_t n = 0;
+            const char *text = json_object_to_json_string_length(
+                o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
+            size_t comma = b->len > begin + 1;
+            if (b->len - begin + comma + n + 1 > max) {
+                left_out++;
+            } else {
+                wcp_buf_put(b, ",", comma);
+                wcp_buf_put(b, text, n);
+            }
+            json_object_put(o);
+        }
+    }
+    wcp_buf_put(b, "]", 1);
+    return left_out;
 }

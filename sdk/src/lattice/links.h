@@ -1,11 +1,12 @@
 /* links.h: the link table: which links there are, which work, and taking them up and down.
  *
  * A link is known by role, peer, namespace, package and name. Putting the same content again does
- * nothing (or retries, if the link had failed); other content makes a new link, which comes up
- * before the old one drains. A link that could not come up stays in the table as failed: it refuses
- * calls and says why. Draining: no new calls, wait for the running ones, at most drain_ms, then
- * link_down. Provider callbacks run from links_put and links_tick only, never inside another one's
- * reply. */
+ * nothing; other content makes a new link, which comes up before the old one drains. A link whose
+ * link_up fails stays in the table: it refuses calls, says why, and is tried again with growing
+ * pauses; the same content put again tries it at once, but once a second at most. One that cannot
+ * come up for what it says (its configuration, its secrets) waits for other content. Draining: no
+ * new calls, wait for the running ones, at most drain_ms, then link_down; the link is gone then.
+ * Provider callbacks run from links_put and links_tick only, never inside another one's reply. */
 #ifndef LINKS_H
 #define LINKS_H
 
@@ -15,6 +16,30 @@
 
 struct links;
 
+enum link_state {
+    LINK_CONNECTING, /* up, but its backend is not there yet */
+    LINK_READY,
+    LINK_FAILED, /* link_up failed, or its backend is not usable: why tells */
+    LINK_DRAINING,
+};
+const char *link_state_text(enum link_state s); /* "ready" */
+
+/* What there is to say about a link: neither configuration nor secrets. All is borrowed. */
+struct link_view {
+    const struct wcp_link *link;
+    struct wcp_str peer;
+    enum link_state state;
+    uint64_t since_ms; /* of the transport's clock: when it came into this state */
+    const char *why;   /* LINK_FAILED: the reason; else NULL */
+    uint32_t attempts; /* calls of link_up */
+    uint64_t retry_ms; /* when link_up is called again; TIMER_NEVER: it is not */
+    size_t calls;      /* running */
+    bool local;        /* by links_put_local */
+};
+
+/* Adds source_id, target, name, wit_namespace, wit_package, interfaces, state and reason. */
+void link_describe(const struct link_view *v, struct json_object *o);
+
 struct links_config {
     struct wcp_instance *instance;     /* for wcp_link.instance */
     const struct wcp_provider *def;    /* link_up, link_down, limits.links */
@@ -23,6 +48,10 @@ struct links_config {
     struct wcp_transport *transport;   /* for its clock */
     uint32_t drain_ms;
     void (*added)(void *ctx); /* a link is up */
+    /* May be NULL. A link has come into another state; within calls of providers, too. A changed
+     * link is told as draining before its new self is told. */
+    void (*changed)(void *ctx, const struct link_view *v);
+    void (*missing)(void *ctx); /* a call waits for a link that is not there; may be NULL */
     void *ctx;
 };
 
@@ -54,8 +83,14 @@ void links_sync_put(struct links *t, struct linkdef *l, const char *why);
  * need. */
 uint64_t links_sync_end(struct links *t, uint32_t grace_ms);
 
-/* False: some link is not healthy, and b gets a text for people. */
+/* False: some link is connecting or has failed, and b gets a text for people. */
 bool links_healthy(const struct links *t, struct wcp_buf *b);
+bool links_any_failed(const struct links *t);
+/* All links. fn must not change the table. */
+void links_each(const struct links *t, void (*fn)(void *ctx, const struct link_view *v), void *ctx);
+/* Appends a JSON list of objects, those that are not ready first. At most max bytes: returns how
+ * many links did not fit. */
+size_t links_json(const struct links *t, size_t max, struct wcp_buf *b);
 
 uint64_t links_next(const struct links *t);
 void links_tick(struct links *t);

@@ -13,6 +13,7 @@
 #include "lattice/control.h"
 #include "lattice/events.h"
 #include "lattice/host.h"
+#include "lattice/json.h"
 #include "lattice/links.h"
 #include "lattice/local.h"
 #include "lattice/secrets.h"
@@ -29,6 +30,7 @@
 #define REPLIES_MAX        16
 #define READ_PAUSE_MS      2000 /* before the buckets are read again; doubled each time */
 #define READ_PAUSE_MOST_MS 60000
+#define MISSED_PAUSE_MS    500 /* between readings because of calls without a link */
 
 struct wcp_instance {
     const struct wcp_provider *def;
@@ -52,6 +54,7 @@ struct wcp_instance {
     struct strings replies; /* owed to shutdown messages */
     struct timers timers;
     struct timer check, reread;
+    uint64_t missed_at;     /* when a call without a link last made us read */
     uint32_t read_pause_ms; /* since the last complete reading; 0: that was the last */
     bool told;              /* env.done has been called */
 };
@@ -94,6 +97,27 @@ static uint32_t drain_ms(const struct wcp_instance *i)
     return i->hd.drain_ms ? i->hd.drain_ms : own ? own : DRAIN_MS;
 }
 
+/* {"provider_id":...,"host_id":...,"host_name":...,"links":[...],"left_out":n} */
+static void on_links(void *ctx, size_t max, struct wcp_buf *b)
+{
+    struct wcp_instance *i = ctx;
+    struct json_object *o = json_object_new_object();
+    const struct {
+        const char *name, *text;
+    } members[] = {{"provider_id", i->hd.provider_id},
+                   {"host_id", i->hd.host_id},
+                   {"host_name", i->hd.registration.friendly_name}};
+    for (size_t k = 0; k < 3; k++)
+        if (members[k].text)
+            json_object_object_add(o, members[k].name, json_object_new_string(members[k].text));
+    const char *text =
+        json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    wcp_buf_fmt(b, "%.*s,\"links\":", (int)strlen(text) - 1, text);
+    json_object_put(o);
+    size_t left_out = links_json(i->links, max - b->len - 64, b);
+    wcp_buf_fmt(b, ",\"left_out\":%zu}", left_out);
+}
+
 static void on_shutdown(void *ctx, const char *reply)
 {
     struct wcp_instance *i = ctx;
@@ -102,14 +126,11 @@ static void on_shutdown(void *ctx, const char *reply)
     instance_drain(i, drain_ms(i) < HOST_DRAIN_MS ? drain_ms(i) : HOST_DRAIN_MS);
 }
 
-/* For the host that we are ourselves. */
+/* For the host that we are ourselves. A link that is connecting is no news for everybody. */
 static bool on_host_health(void *ctx)
 {
     struct wcp_instance *i = ctx;
-    struct wcp_buf why = {0};
-    bool healthy = links_healthy(i->links, &why);
-    wcp_buf_free(&why);
-    return healthy;
+    return !links_any_failed(i->links);
 }
 
 static void on_host_stop(void *ctx, uint32_t limit_ms)
@@ -137,10 +158,43 @@ static void on_config(void *ctx, struct config *c)
 
 /* --- starting --- */
 
+static void read_links(struct wcp_instance *i);
+
 static void on_link_added(void *ctx)
 {
     struct wcp_instance *i = ctx;
     rpc_link_added(i->rpc);
+}
+
+/* Only who is its own host may speak of it: a real host's events are its own, and providers under
+ * it may not even be permitted to. When we leave, provider_stopped says it for all links. */
+static void on_link_changed(void *ctx, const struct link_view *v)
+{
+    struct wcp_instance *i = ctx;
+    if (!i->host || i->state != RUNNING)
+        return;
+    struct json_object *data = json_object_new_object();
+    json_object_object_add(data, "host_id", json_object_new_string(i->hd.host_id));
+    json_object_object_add(data, "provider_id", json_object_new_string(i->hd.provider_id));
+    link_describe(v, data);
+    events_publish(&i->events, "link_state_changed", data);
+    host_check(i->host);
+}
+
+/* A call has come before its link, and waits a little: perhaps the lattice has it, and we have not
+ * heard of it. However many such calls come, the buckets are not read more often than that. */
+static void on_link_missing(void *ctx)
+{
+    struct wcp_instance *i = ctx;
+    uint64_t at = i->missed_at + MISSED_PAUSE_MS;
+    if (!i->hd.standalone || !i->serving || i->state != RUNNING)
+        return;
+    if (now(i) >= at) {
+        i->missed_at = now(i);
+        read_links(i);
+    } else if (!i->reread.pos || at < i->reread.at) {
+        timers_set(&i->timers, &i->reread, at);
+    }
 }
 
 static void on_check(struct timer *t);
@@ -150,6 +204,8 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
                                   const struct instance_env *env)
 {
     struct wcp_instance *i = wcp_calloc(1, sizeof *i);
+    struct wcp_limits limits = def->limits;
+    limits.link_wait_ms = hd->link_wait_ms ? hd->link_wait_ms : limits.link_wait_ms;
     i->def = def;
     i->hd = *hd;
     *hd = (struct hostdata){0};
@@ -165,13 +221,15 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
         .transport = env->transport,
         .drain_ms = drain_ms(i),
         .added = on_link_added,
+        .changed = on_link_changed,
+        .missing = on_link_missing,
         .ctx = i,
     });
     i->rpc = rpc_new(&(struct rpc_config){
         .transport = env->transport,
         .lattice = i->hd.lattice,
         .id = i->hd.provider_id,
-        .limits = def->limits,
+        .limits = limits,
         .links = links_for_rpc(i->links),
         .instance = i,
         .serves_anyone = def->serves_anyone,
@@ -179,9 +237,9 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
     i->control = (struct control){
         .t = env->transport,
         .host_id = i->hd.host_id,
-        .on = {on_put, on_del, on_health, on_shutdown, on_config},
+        .on = {on_put, on_del, on_health, on_links, on_shutdown, on_config},
         .ctx = i,
-        .subs = {-1, -1, -1, -1, -1, -1},
+        .subs = {-1, -1, -1, -1, -1, -1, -1, -1},
         .malformed = i->hd.bad_links,
     };
     i->events = (struct events){
@@ -219,8 +277,6 @@ static void on_read_link(void *ctx, struct linkdef *l, const char *why)
     struct wcp_instance *i = ctx;
     links_sync_put(i->links, l, why);
 }
-
-static void read_links(struct wcp_instance *i);
 
 static void on_read_done(void *ctx, bool complete, const struct wcp_err *err)
 {

@@ -88,10 +88,13 @@ static void deliver(struct wcp_outgoing *o, int status)
     struct exchange *x = &o->x;
     assert(!o->delivered);
     o->delivered = x->answered = true;
-    if (status)
-        x->rpc->stats.outgoing_failed++;
+    if (!status)
+        exchange_answered(x, o->result);
     x->busy++;
+    struct trace before;
+    trace_enter(x->trace, &before);
     x->func->deliver(o->done, o->ctx, status ? NULL : o->result, status);
+    trace_back(&before);
     exchange_drop_unstarted(x);
     x->busy--;
 }
@@ -136,6 +139,7 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
     if (x->dead)
         return;
     static const char what[] = "an outgoing call failed";
+    exchange_failed(x, status);
     if (complain(x->rpc, what, status))
         wcp_log(WCP_WARN, what, "function", x->func->name, "to",
                 x->link     ? peer_id(x->link).ptr
@@ -156,6 +160,7 @@ void wcp_cancel(struct wcp_outgoing *o)
     assert(!o->delivered);
     x->busy++;
     o->delivered = true;
+    x->outcome = OUTCOME_CANCELLED;
     exchange_drop_unstarted(x);
     give_up(o, WCP_ECLOSED, true);
     x->busy--;
@@ -175,7 +180,6 @@ static void on_deadline(struct timer *t)
     }
     if (!exchange_is_late(&o->x))
         return;
-    r->stats.timeouts++;
     snprintf(why, sizeof why, "%s for %u ms",
              !o->accepted    ? "nobody accepted it"
              : !o->delivered ? "no answer came"
@@ -287,6 +291,7 @@ static void on_result(struct wcp_outgoing *o, struct wcp_bytes first, void **own
         return;
     }
     if (first.len == 0 && x->root.len == 0) {
+        x->outcome = OUTCOME_FAILED;
         fail(x, WCP_ECLOSED, "the peer ended it without an answer", true);
         return;
     }
@@ -361,7 +366,8 @@ static struct wcp_outgoing *new_outgoing(struct rpc *r, struct framed *framed,
 {
     struct wcp_outgoing *o = wcp_calloc(1, sizeof *o);
     struct exchange *x = &o->x;
-    exchange_init(x, r, false, framed);
+    /* A call as bytes has no done, and its function goes with it: it is not counted. */
+    exchange_init(x, r, false, done ? stats_of(r, false, iface, &iface->funcs[func]) : NULL, framed);
     x->iface = iface;
     x->func = &iface->funcs[func];
     x->arena = &o->arena;
@@ -371,7 +377,9 @@ static struct wcp_outgoing *new_outgoing(struct rpc *r, struct framed *framed,
     o->arena.limit = r->limits.arena_bytes;
     o->done = done;
     o->ctx = ctx;
-    r->stats.outgoing++;
+    const struct trace *t = trace_now();
+    if (t)
+        x->trace = trace_new(t->parent, t->state);
     x->deadline.fn = on_deadline;
     timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
     return o;
@@ -433,14 +441,19 @@ struct wcp_outgoing *rpc_invoke(struct rpc *r, struct wcp_link *l,
     r->links.hold(r->links.ctx, l);
     exchange_encode(x, x->func->params, params, &o->params);
 
-    const struct wcp_header headers[] = {
+    struct wcp_header headers[5] = {
         {"source-id", r->id}, {"target-id", peer_id(l).ptr}, {"link-name", l->name.ptr}};
+    size_t header_count = 3;
+    if (x->trace)
+        headers[header_count++] = (struct wcp_header){"traceparent", x->trace->parent};
+    if (x->trace && *x->trace->state)
+        headers[header_count++] = (struct wcp_header){"tracestate", x->trace->state};
     char function[SUBJECT_MAX];
     const char *instance = rpc_instance(iface);
     int n = snprintf(function, sizeof function, "%s%s%s", instance, *instance ? "." : "",
                      x->func->name);
     assert(n > 0 && (size_t)n < sizeof function); /* they are generated */
-    publish(o, peer_id(l), function, headers, sizeof headers / sizeof *headers);
+    publish(o, peer_id(l), function, headers, header_count);
     return o;
 }
 

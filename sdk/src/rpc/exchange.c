@@ -1,13 +1,19 @@
 /* exchange.c: one running call: its place in the lists, its life. */
 #include "rpc/exchange.h"
+#include <stdlib.h>
 
-void exchange_init(struct exchange *x, struct rpc *r, bool incoming, struct framed *framed)
+void exchange_init(struct exchange *x, struct rpc *r, bool incoming, struct call_stats *stats,
+                   struct framed *framed)
 {
     x->rpc = r;
     x->framed = framed;
     x->wire = framed ? &frames_wire : &subjects_wire;
     x->incoming = incoming;
     x->active = r->t->now(r->t);
+    x->began_us = r->t->now_us(r->t);
+    x->stats = stats;
+    if (stats)
+        stats->running++;
     x->next = r->exchanges;
     x->prev = &r->exchanges;
     if (x->next)
@@ -41,6 +47,12 @@ void exchange_close(struct exchange *x)
         r->running_in--;
     else
         r->running_out--;
+    if (x->stats) {
+        x->stats->running--;
+        x->stats->ended[x->outcome]++;
+    }
+    free(x->trace);
+    x->trace = NULL;
     if (x->link)
         r->links.release(r->links.ctx, x->link);
     x->link = NULL;

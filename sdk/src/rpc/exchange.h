@@ -9,6 +9,7 @@
 #define EXCHANGE_H
 
 #include "base/timer.h"
+#include "base/trace.h"
 #include "rpc/codec.h"
 #include "rpc/frames.h"
 #include "rpc/rpc.h"
@@ -41,6 +42,7 @@ struct served { /* one exported function and its subscription */
     const struct wcp_interface *iface;
     const struct wcp_func *func;
     const void *impl;
+    struct call_stats *stats;
 };
 
 /* How a call's bytes are sent. A path of NULL is the root. */
@@ -68,6 +70,10 @@ struct exchange {
     struct wcp_arena *arena; /* where received values live */
     struct timer deadline;   /* no answer, or no progress */
     uint64_t active;         /* when something last moved */
+    uint64_t began_us;
+    struct call_stats *stats; /* NULL: it is not counted */
+    enum outcome outcome;     /* so far */
+    struct trace *trace;      /* that it belongs to; NULL: none */
 
     struct wcp_in *ins; /* the latest first */
     size_t in_count;
@@ -105,6 +111,7 @@ struct rpc {
     bool serves_anyone;
     struct timers timers;
     struct rpc_stats stats;
+    struct call_stats *call_stats;
     int inbox_sub;
     size_t inbox_len; /* of t->inbox */
     struct slot {
@@ -150,14 +157,20 @@ static inline struct wcp_codec exchange_codec(const struct exchange *x)
 {
     return x->link ? x->link->codec : (struct wcp_codec){0};
 }
-/* framed NULL: over subjects. */
-void exchange_init(struct exchange *x, struct rpc *r, bool incoming, struct framed *framed);
+/* stats NULL: not to be counted; framed NULL: over subjects. */
+void exchange_init(struct exchange *x, struct rpc *r, bool incoming, struct call_stats *stats,
+                   struct framed *framed);
 /* Nothing is left of it but its memory: no channels, no timer, no inbox number, link released. */
 void exchange_close(struct exchange *x);
 /* Neither a channel is open nor one being worked on, nor has a connection bytes to send. */
 bool exchange_is_quiet(const struct exchange *x);
 void exchange_touch(struct exchange *x);   /* something moved: the deadline starts anew */
 bool exchange_is_late(struct exchange *x); /* nothing moved for call_ms; else sets the deadline */
+/* For the statistics: it has been answered with result, or failed (0: in its handler's words). */
+void exchange_answered(struct exchange *x, const void *result);
+void exchange_failed(struct exchange *x, int status);
+struct call_stats *stats_of(struct rpc *r, bool incoming, const struct wcp_interface *iface,
+                            const struct wcp_func *func); /* made when asked for first */
 /* Keep root bytes until they can be decoded. WCP_ETOOBIG: more than the limit. */
 int exchange_keep(struct exchange *x, struct wcp_bytes first, struct wcp_err *err);
 /* Decode all of t from the bytes received so far (first: root bytes not yet in x->root). Returns 0,

@@ -55,7 +55,7 @@ static void drop(struct framed *f, const char *why)
 {
     if (why) {
         static const char what[] = "a connection was dropped";
-        f->rpc->stats.failed++;
+        f->rpc->stats.connections_dropped++;
         if (complain(f->rpc, what, WCP_EPROTO))
             wcp_log(WCP_WARN, what, "why", why, NULL);
     }
@@ -80,14 +80,13 @@ void framed_leave(struct rpc *r)
 static void on_no_header(struct timer *t)
 {
     struct framed *f = (struct framed *)(void *)((char *)t - offsetof(struct framed, deadline));
-    f->rpc->stats.timeouts++;
     drop(f, f->rpc->leaving ? NULL : "its header did not come in time");
 }
 
 void rpc_accept(struct rpc *r, struct wcp_conn *conn, const char *source, const char *name)
 {
     if (r->running_in + r->headless_count >= r->limits.open_calls) {
-        r->stats.failed++;
+        r->stats.connections_refused++;
         if (complain(r, "a connection was refused", WCP_ETOOBIG))
             wcp_logf(WCP_WARN, "connections are refused: %zu calls are open, the limit is %zu",
                      r->running_in + r->headless_count, r->limits.open_calls);
@@ -124,7 +123,6 @@ static bool begin_call(struct framed *f, struct wcp_bytes *data)
         if (wcp_str_eq(wcp_str(s->func->name), function) &&
             wcp_str_eq(wcp_str(s->instance), instance)) {
             headless_remove(f);
-            r->stats.calls++;
             server_framed(r, s, f, f->source, f->link_name);
             return true;
         }
@@ -219,6 +217,7 @@ static void receive(struct framed *f, struct wcp_bytes data)
 void rpc_conn_data(struct wcp_conn *c, struct wcp_bytes data)
 {
     struct framed *f = c->framed;
+    f->rpc->stats.conn_in_bytes += data.len;
     if (!f->x && !begin_call(f, &data))
         return;
     struct exchange *x = f->x;
@@ -290,8 +289,10 @@ static void send(struct exchange *x, const struct path *path, struct wcp_bytes d
     do { /* also for no bytes: a Rust client sends such a frame for no parameters */
         uint8_t head[FRAME_HEAD_MAX];
         size_t n = data.len < FRAME_DATA_MAX ? data.len : FRAME_DATA_MAX;
-        c->write(c, (struct wcp_bytes){head, frames_put_head(head, path, n)});
+        size_t head_len = frames_put_head(head, path, n);
+        c->write(c, (struct wcp_bytes){head, head_len});
         c->write(c, (struct wcp_bytes){data.ptr, n});
+        x->rpc->stats.conn_out_bytes += head_len + n;
         data.ptr += n;
         data.len -= n;
     } while (data.len);
@@ -308,6 +309,7 @@ void framed_begin(struct exchange *x)
     struct wcp_buf b = {0};
     frames_put_header(&b, rpc_instance(x->iface), x->func->name);
     x->framed->conn->write(x->framed->conn, (struct wcp_bytes){b.ptr, b.len});
+    x->rpc->stats.conn_out_bytes += b.len;
     wcp_buf_free(&b);
 }
 

@@ -389,6 +389,8 @@ static void in_deliver(struct wcp_in *s)
         return;
     s->delivering = true;
     x->busy++;
+    struct trace before;
+    trace_enter(x->trace, &before);
     while (!s->gone && !s->over && !s->paused && in_step(s))
         exchange_touch(x); /* reading what is here already is progress too */
     s->delivering = false;
@@ -401,6 +403,7 @@ static void in_deliver(struct wcp_in *s)
         in_remove(s);
         h->end(ctx, status);
     }
+    trace_back(&before);
     x->busy--;
     x->settled(x);
 }
@@ -414,7 +417,7 @@ static void in_overflow(struct wcp_in *s, size_t bytes)
                  "%s: a stream's reader is too slow: %zu bytes would wait, the limits are %zu and "
                  "%zu for all streams",
                  s->x->func->name, bytes, r->limits.stream_bytes, r->limits.stream_total_bytes);
-    r->stats.failed++;
+    exchange_failed(s->x, WCP_ETOOBIG);
     in_stop(s, WCP_ETOOBIG);
     in_drop_bytes(s);
     in_deliver(s);

@@ -112,7 +112,8 @@ static void inbox_message(struct rpc *r, struct wcp_msg *m)
     struct inbox_entry *e = i < r->slot_count ? r->slots[i].entry : NULL;
     if (e && e->number == number && (*end == '\0' || *end == '.'))
         e->on_message(e, wcp_str(*end ? end + 1 : end), m);
-    /* else: late, for a call that is over */
+    else
+        r->stats.late_messages++; /* for a call that is over */
 }
 
 /* --- plain requests --- */
@@ -193,7 +194,8 @@ static void serve_as(struct rpc *r, const struct wcp_export *e, const struct wcp
                                                    .instance = instance,
                                                    .iface = e->interface,
                                                    .func = f,
-                                                   .impl = e->impl};
+                                                   .impl = e->impl,
+                                                   .stats = stats_of(r, true, e->interface, f)};
 }
 
 void rpc_serve(struct rpc *r, const struct wcp_export *e)
@@ -266,6 +268,11 @@ void rpc_free(struct rpc *r)
     }
     complaints_tell(r);
     timers_close(&r->timers);
+    while (r->call_stats) {
+        struct call_stats *s = r->call_stats;
+        r->call_stats = s->next;
+        free(s);
+    }
     free(r->slots);
     free(r->served);
     free(r->lattice);
@@ -305,7 +312,7 @@ bool rpc_left(struct rpc *r, int sub)
 
 bool rpc_lost(struct rpc *r, int sub)
 {
-    r->stats.dropped_messages++;
+    r->stats.losses++;
     if (sub == r->inbox_sub) {
         /* Bytes of some call are missing, and values carry no sequence numbers: none can be
          * trusted. */
@@ -349,7 +356,10 @@ void rpc_tick(struct rpc *r)
     timers_fire(&r->timers, r->t->now(r->t));
 }
 
-const struct rpc_stats *rpc_stats(const struct rpc *r)
+struct rpc_stats rpc_stats(const struct rpc *r)
 {
-    return &r->stats;
+    struct rpc_stats s = r->stats;
+    s.waiting_for_link = r->waiting_for_link;
+    s.stream_bytes = r->stream_bytes;
+    return s;
 }

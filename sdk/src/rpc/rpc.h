@@ -17,10 +17,12 @@ struct rpc;
 /* What the wRPC core asks of the link table. */
 struct rpc_links {
     void *ctx;
-    /* The link of a call, with a reference taken; NULL: there is none (yet). source and name are as
-     * in the headers, with their defaults filled in. */
+    /* The link of a call, with a reference taken; NULL: there is none (yet), or, with *why set
+     * (borrowed), one that does not work because of that. source and name are as in the headers,
+     * with their defaults filled in. */
     struct wcp_link *(*find)(void *ctx, struct wcp_str source, struct wcp_str name,
-                             const struct wcp_interface *iface);
+                             const struct wcp_interface *iface, const char **why);
+    void (*missing)(void *ctx); /* a call has no link, and may wait for one */
     void (*hold)(void *ctx, struct wcp_link *l);
     void (*release)(void *ctx, struct wcp_link *l);
 };
@@ -114,10 +116,48 @@ void rpc_tick(struct rpc *r);
 void rpc_request(struct rpc *r, const struct wcp_msg *request, uint32_t timeout_ms,
                  void (*done)(void *ctx, const struct wcp_msg *m, int status), void *ctx);
 
-/* How the service went, for logs and later metrics. */
-struct rpc_stats {
-    uint64_t calls, failed, repeated_accepts, dropped_messages, timeouts, outgoing, outgoing_failed;
+/* How a call went, as its end counts it. What breaks a stream off after the answer counts, too. */
+enum outcome {
+    OUTCOME_OK,
+    OUTCOME_ERROR,       /* answered with the error of its interface */
+    OUTCOME_FAILED,      /* wcp_call_fail; outgoing: the peer ended it without an answer */
+    OUTCOME_ABSENT,      /* there is no link; outgoing: nobody serves it */
+    OUTCOME_LINK_FAILED, /* there is one, which does not work; not of outgoing calls */
+    OUTCOME_MALFORMED,   /* what the peer sent */
+    OUTCOME_TOO_BIG,
+    OUTCOME_REFUSED, /* too many calls are open */
+    OUTCOME_TIMEOUT,
+    OUTCOME_CLOSED, /* a connection was lost, messages of the call were, or we are ending */
+    OUTCOME_CANCELLED,
+    OUTCOMES
 };
-const struct rpc_stats *rpc_stats(const struct rpc *r);
+
+/* How long calls took until their answer, in microseconds: at most this, per bucket. */
+#define CALL_BUCKETS 16
+extern const uint32_t call_buckets_us[CALL_BUCKETS];
+
+/* The calls of one function. */
+struct call_stats {
+    struct call_stats *next;
+    const struct wcp_interface *iface;
+    const struct wcp_func *func;
+    bool incoming;
+    size_t running;
+    uint64_t ended[OUTCOMES];
+    uint64_t took[CALL_BUCKETS + 1], took_us; /* of answered ones; the last: longer; and the sum */
+};
+const struct call_stats *rpc_call_stats(const struct rpc *r); /* those served come first */
+
+struct rpc_stats {
+    uint64_t repeated_accepts;
+    uint64_t losses;        /* times that messages were dropped because we were too slow */
+    uint64_t late_messages; /* for calls that were over */
+    uint64_t connections_dropped, connections_refused; /* before their call had begun */
+    uint64_t conn_in_bytes, conn_out_bytes;            /* of calls over connections */
+    size_t waiting_for_link, stream_bytes;             /* now: calls; bytes that wait for readers */
+};
+struct rpc_stats rpc_stats(const struct rpc *r);
+/* The age of the oldest call that is not answered yet, in microseconds; 0: there is none. */
+uint64_t rpc_oldest_us(const struct rpc *r, bool incoming);
 
 #endif

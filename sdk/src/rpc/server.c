@@ -12,13 +12,13 @@
  * is kept back. A repeat does no harm: an extra accept is ignored, and so are bytes behind a value.
  */
 #include "rpc/exchange.h"
-#include "base/log.h"
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wcp/log.h>
+#include <wcp/trace.h>
 
 #define REPEAT_FIRST_MS   10
 #define REPLY_SUBJECT_MAX 256
@@ -37,7 +37,7 @@ struct invocation {
     char *reply;        /* Rc */
     void *owner;        /* the first message: arguments and headers point into it */
     void *params_owner; /* the later one that arguments point into, if the first had none */
-    const char *source, *link_name, *traceparent; /* from the headers; traceparent may be NULL */
+    const char *source, *link_name; /* from the headers */
     struct timer repeat, link_wait;
     uint32_t repeat_ms;
     bool heard;
@@ -144,7 +144,7 @@ static void log_failed(struct invocation *v, int status, const char *why)
 {
     static const char what[] = "a call was not served";
     char from[ID_SHOWN + 1];
-    v->x.rpc->stats.failed++;
+    exchange_failed(&v->x, status);
     if (!complain(v->x.rpc, what, status))
         return;
     snprintf(from, sizeof from, "%s", v->source); /* a header can be as long as a message */
@@ -197,7 +197,6 @@ static void on_deadline(struct timer *t)
         settle(&v->x);
         return;
     }
-    r->stats.timeouts++;
     snprintf(why, sizeof why, "%s for %u ms",
              !v->x.decoded                 ? "its parameters are incomplete, nothing came"
              : v->state == NOT_REPLIED     ? "the handler did not answer"
@@ -213,20 +212,28 @@ static void run_handler(struct invocation *v)
     v->call->link = x->link;
     v->running = true;
     x->busy++;
-    log_set_traceparent(v->traceparent);
+    struct trace before;
+    trace_enter(x->trace, &before);
     x->func->invoke(v->impl, v->call);
-    log_set_traceparent(NULL);
+    trace_back(&before);
     x->busy--;
     x->settled(x);
 }
 
-/* Nobody else is to have it before the handler runs: it may be going down by then. */
-static bool find_link(struct invocation *v)
+static uint32_t link_wait_ms(const struct rpc *r)
+{
+    return r->limits.link_wait_ms == WCP_NO_LINK_WAIT ? 0 : r->limits.link_wait_ms;
+}
+
+/* Nobody else is to have it before the handler runs: it may be going down by then. *why: as in
+ * struct rpc_links. */
+static bool find_link(struct invocation *v, const char **why)
 {
     struct rpc *r = v->x.rpc;
     if (!r->links.find)
         return r->serves_anyone;
-    v->x.link = r->links.find(r->links.ctx, wcp_str(v->source), wcp_str(v->link_name), v->x.iface);
+    v->x.link =
+        r->links.find(r->links.ctx, wcp_str(v->source), wcp_str(v->link_name), v->x.iface, why);
     return v->x.link || r->serves_anyone;
 }
 
@@ -238,15 +245,31 @@ static void release_link(struct invocation *v)
     v->x.link = NULL;
 }
 
+static void fail_without_link(struct invocation *v)
+{
+    char why[600];
+    const struct rpc *r = v->x.rpc;
+    snprintf(why, sizeof why,
+             "no link '%.64s' from '%.128s' to '%s' for %s came within %u ms: put one (wcp link "
+             "put); wcp links %s tells which there are",
+             v->link_name, v->source, r->id, v->x.iface->name, link_wait_ms(r), r->id);
+    fail(&v->x, WCP_ENOENT, why, true);
+}
+
+static void fail_with_link(struct invocation *v, const char *reason)
+{
+    char why[400];
+    v->x.outcome = OUTCOME_LINK_FAILED;
+    snprintf(why, sizeof why, "its link '%.64s' does not work: %s", v->link_name, reason);
+    fail(&v->x, WCP_EIO, why, true);
+}
+
 static void on_link_wait(struct timer *t)
 {
     struct invocation *v =
         (struct invocation *)((char *)t - offsetof(struct invocation, link_wait));
-    char why[400];
     v->x.rpc->waiting_for_link--; /* the timer has fired, so destroy() would not */
-    snprintf(why, sizeof why, "there is no working link '%s' from '%s' to %s for %s: put one",
-             v->link_name, v->source, v->x.rpc->id, v->x.iface->name);
-    fail(&v->x, WCP_ENOENT, why, true);
+    fail_without_link(v);
 }
 
 static void fail_params(struct invocation *v, const struct wcp_err *err)
@@ -263,13 +286,18 @@ static void on_params(struct invocation *v, struct wcp_bytes first)
     struct exchange *x = &v->x;
     struct rpc *r = x->rpc;
     struct wcp_err err = {0};
-    if (!find_link(v)) {
-        if (exchange_keep(x, first, &err)) {
+    const char *why = NULL;
+    if (!find_link(v, &why)) {
+        if (why) {
+            fail_with_link(v, why);
+        } else if (exchange_keep(x, first, &err)) {
             fail_params(v, &err);
         } else if (!v->link_wait.pos) {
             v->link_wait.fn = on_link_wait;
-            timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + r->limits.link_wait_ms);
+            timers_set(&r->timers, &v->link_wait, r->t->now(r->t) + link_wait_ms(r));
             r->waiting_for_link++;
+            if (r->links.missing)
+                r->links.missing(r->links.ctx);
         }
         return;
     }
@@ -333,7 +361,7 @@ static struct invocation *new_invocation(struct rpc *r, const struct served *s, 
     size_t at_call = (sizeof(struct invocation) + align - 1) / align * align;
     struct invocation *v = wcp_calloc(1, at_call + s->func->size + more);
     struct exchange *x = &v->x;
-    exchange_init(x, r, true, framed);
+    exchange_init(x, r, true, s->stats, framed);
     x->iface = s->iface;
     x->func = s->func;
     x->settled = settle;
@@ -372,11 +400,10 @@ struct exchange *server_framed(struct rpc *r, const struct served *s, struct fra
 void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
 {
     size_t n = m->reply ? strlen(m->reply) : 0;
-    r->stats.calls++;
     if (n == 0 || n > REPLY_SUBJECT_MAX) {
         const char *what = n ? "an invocation's reply subject is too long: dropped"
                              : "an invocation without a reply subject: dropped";
-        r->stats.failed++;
+        s->stats->ended[OUTCOME_MALFORMED]++;
         if (complain(r, what, WCP_EPROTO))
             wcp_log(WCP_WARN, what, "function", s->func->name, NULL);
         return;
@@ -384,7 +411,7 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
     bool refused = r->running_in >= r->limits.open_calls;
     if (r->running_in / 2 >=
         r->limits.open_calls) { /* not even a refusal can be kept and repeated */
-        r->stats.failed++;
+        s->stats->ended[OUTCOME_REFUSED]++;
         if (complain(r, "a call was refused", WCP_ETOOBIG))
             wcp_logf(WCP_WARN, "%s: refused, %zu calls are open, the limit is %zu", s->func->name,
                      r->running_in, r->limits.open_calls);
@@ -402,7 +429,9 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
     const char *source = msg_header(m, "source-id"), *name = msg_header(m, "link-name");
     v->source = source ? source : "<unknown>";
     v->link_name = name ? name : "default";
-    v->traceparent = msg_header(m, "traceparent");
+    const char *parent = msg_header(m, "traceparent");
+    if (parent)
+        x->trace = trace_new(parent, msg_header(m, "tracestate"));
     v->owner = m->owner;
     m->owner = NULL;
 
@@ -414,6 +443,7 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
         char why[80];
         snprintf(why, sizeof why, "%zu calls are open, the limit is %zu", r->running_in - 1,
                  r->limits.open_calls);
+        x->outcome = OUTCOME_REFUSED;
         fail(x, WCP_ETOOBIG, why, true);
         return;
     }
@@ -466,6 +496,7 @@ static void send_reply(struct wcp_call *c, const void *result)
         if (c->func->result)
             exchange_encode(&v->x, c->func->result, result, &v->result);
         v->has_streams = v->x.outs.first != NULL;
+        exchange_answered(&v->x, result);
         reply(v);
     }
     handler_done(v);
@@ -505,4 +536,9 @@ void wcp_call_fail(struct wcp_call *c, const char *fmt, ...)
         reply(v); /* of no bytes */
     }
     handler_done(v);
+}
+
+void wcp_trace_call(const struct wcp_call *c)
+{
+    trace_back(c ? c->invocation->x.trace : NULL);
 }

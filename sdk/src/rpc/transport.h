@@ -34,7 +34,8 @@ struct wcp_transport {
     void (*release)(struct wcp_transport *t, void *owner);
     /* Bytes not yet written: streams stop above a mark and go on at ..._writable(). */
     size_t (*buffered)(struct wcp_transport *t);
-    uint64_t (*now)(struct wcp_transport *t); /* milliseconds of a monotonic clock */
+    uint64_t (*now)(struct wcp_transport *t);    /* milliseconds of a monotonic clock */
+    uint64_t (*now_us)(struct wcp_transport *t); /* a finer one, to measure calls with */
     size_t max_payload;                       /* of the server's last INFO; headers count */
     /* Unique prefix of this connection's inboxes, "_INBOX.xyz": the core subscribes "<inbox>.>". */
     const char *inbox;
