@@ -570,6 +570,8 @@ TEST(standalone_without_jetstream_says_so_and_goes_on)
     js_put("LATTICEDATA_lat", "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
     tick(60000);
     js_run(&net, deliver);
+    tick(1000); /* hosts have followed, too */
+    js_run(&net, deliver);
     tick(0);
     CHECK_STR(story, "start; up one; up default; down one; ");
     stop();
@@ -728,6 +730,8 @@ TEST(standalone_reads_again_after_a_reconnect)
     js.entries[1].value = "{\"links\":[]}";
     js_put("LATTICEDATA_lat", "COMPONENT_c", "{\"links\":[" KVLINK("c", "\"none\"") "]}");
     instance_reconnected(instance);
+    js_run(&net, deliver);
+    tick(1000); /* hosts have followed, too */
     js_run(&net, deliver);
     tick(0);
     CHECK_STR(story, "start; up default; up default; down default; ");

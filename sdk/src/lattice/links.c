@@ -9,6 +9,10 @@
 #include <wcp/log.h>
 #include <wcp/map.h>
 
+/* The host of who calls us follows the same watch, perhaps later than we do: until then it may
+ * still call over a link that has got another target. */
+#define HOSTS_FOLLOW_MS 1000
+
 struct links {
     struct links_config c;
     struct wcp_map *by_peer; /* of those that do not drain; see key() */
@@ -329,6 +333,7 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         forget(l); /* hosts send each link several times */
         old->told_at = told_at > old->told_at ? told_at : old->told_at;
         old->sync = t->sync;
+        old->gone_at = 0;
         bool was_up = old->up;
         link_hurry(old);
         if (!was_up)
@@ -392,6 +397,11 @@ uint64_t links_sync_end(struct links *t, uint32_t grace_ms)
             continue;
         if (l->told_at && now(t) < l->told_at + grace_ms) {
             again = again < l->told_at + grace_ms ? again : l->told_at + grace_ms;
+            continue;
+        }
+        l->gone_at = l->gone_at ? l->gone_at : now(t);
+        if (l->pub.role == WCP_TARGET && now(t) < l->gone_at + HOSTS_FOLLOW_MS) {
+            again = again < l->gone_at + HOSTS_FOLLOW_MS ? again : l->gone_at + HOSTS_FOLLOW_MS;
             continue;
         }
         wcp_log(WCP_INFO, "link is no longer in the lattice", "link", l->pub.name.ptr, "peer",
