@@ -178,12 +178,13 @@ int control_link_del(struct session *s, const struct linkdef *l, struct wcp_err 
 
 static void on_host(void *ctx, struct wcp_bytes answer)
 {
+    struct strings *all = ctx;
     struct wcp_buf b = {0};
     wcp_buf_put(&b, answer.ptr, answer.len);
     struct json_object *o = document_parse(&b);
     const char *id = document_text(document_member(o, "response", json_type_object), "id");
-    if (options_id("host", id, &(struct wcp_err){0}) == 0)
-        strings_put(ctx, id);
+    if (options_id("host", id, &(struct wcp_err){0}) == 0 && !strings_have(all, id))
+        strings_put(all, id);
     json_object_put(o);
     wcp_buf_free(&b);
 }
@@ -195,6 +196,9 @@ int control_lists(struct session *s, const char *host, const char *id, bool or_l
     struct json_object *inventory = NULL;
     (void)snprintf(operation, sizeof operation, "host.get.%s", host);
     int rc = ask_host(s, operation, NULL, &inventory, err);
+    if (rc == WCP_ENOENT)
+        return wcp_fail(err, rc, "host %s does not answer in lattice '%s'", host,
+                        session_lattice(s));
     struct json_object *list = document_member(inventory, "providers", json_type_array),
                        *labels = document_member(inventory, "labels", json_type_object);
     bool found = or_leaves && strcmp(document_text(labels, HOST_MARK), id) == 0;
@@ -211,7 +215,8 @@ int control_hosts_of(struct session *s, const char *id, struct strings *hosts, s
     char subject[ID_MAX + 64];
     struct strings all = {0};
     (void)snprintf(subject, sizeof subject, "wasmbus.ctl.v1.%s.host.ping", session_lattice(s));
-    (void)session_ask_all(s, subject, on_host, &all);
+    for (int i = 0; i < 2; i++) /* twice, for those who are slow with their answer */
+        (void)session_ask_all(s, subject, on_host, &all);
     for (size_t i = 0; i < all.n; i++)
         if (control_lists(s, all.at[i], id, false, err) == 0)
             strings_put(hosts, all.at[i]);

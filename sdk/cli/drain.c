@@ -26,48 +26,43 @@ static int drain(struct session *s, const char *host, const char *id, uint32_t w
     return 0;
 }
 
-/* Which of the hosts are meant: all of them, if there are several, only when it is said. */
-static int choose(const struct options *o, const char *id, const struct strings *hosts,
-                  struct wcp_err *err)
+/* Those that run it; more than one, only if all are meant. */
+static int find_hosts(struct session *s, const struct options *o, struct strings *hosts,
+                      struct wcp_err *err)
 {
-    const char *host = o->value[OPT_HOST];
+    const char *id = o->operands[0], *host = o->value[OPT_HOST];
     struct wcp_buf list = {0};
-    int rc = 0;
-    for (size_t i = 0; i < hosts->n; i++) {
-        wcp_buf_fmt(&list, "%s%s", i ? ", " : "", hosts->at[i]);
-        if (host && strcmp(hosts->at[i], host) == 0)
-            goto out;
+    if (host) {
+        strings_put(hosts, host);
+        return control_lists(s, host, id, false, err);
     }
-    wcp_buf_put(&list, "", 1);
-    if (host)
-        rc = wcp_fail(err, WCP_ENOENT, "'%s' does not run on host %s; it does on %s", id, host,
-                      (const char *)list.ptr);
-    else if (hosts->n > 1 && !o->value[OPT_ALL])
+    int rc = control_hosts_of(s, id, hosts, err);
+    if (rc == 0 && hosts->n > 1 && !o->value[OPT_ALL]) {
+        for (size_t i = 0; i < hosts->n; i++)
+            wcp_buf_fmt(&list, "%s%s", i ? ", " : "", hosts->at[i]);
+        wcp_buf_put(&list, "", 1);
         rc = wcp_fail(err, WCP_EINVAL,
                       "'%s' runs on %zu hosts: give --all, or --host with one of %s", id, hosts->n,
                       (const char *)list.ptr);
-out:
-    wcp_buf_free(&list);
+        wcp_buf_free(&list);
+    }
     return rc;
 }
 
 int cmd_drain(const struct options *o, struct wcp_err *err)
 {
-    const char *id = o->operands[0], *host = o->value[OPT_HOST];
+    const char *id = o->operands[0];
     struct session *s = NULL;
     struct strings hosts = {0};
     int rc = options_id("ID", id, err);
-    if (rc == 0 && host && o->value[OPT_ALL])
+    if (rc == 0 && o->value[OPT_HOST] && o->value[OPT_ALL])
         rc = wcp_fail(err, WCP_EINVAL, "one of --host and --all expected, both found");
     if (rc == 0)
         rc = session_open(o, &s, err);
     if (rc == 0)
-        rc = control_hosts_of(s, id, &hosts, err);
-    if (rc == 0)
-        rc = choose(o, id, &hosts, err);
+        rc = find_hosts(s, o, &hosts, err);
     for (size_t i = 0; i < hosts.n && rc == 0; i++)
-        if (!host || strcmp(hosts.at[i], host) == 0)
-            rc = drain(s, hosts.at[i], id, o->wait_ms ? o->wait_ms : GONE_MS, err);
+        rc = drain(s, hosts.at[i], id, o->wait_ms ? o->wait_ms : GONE_MS, err);
     session_close(s);
     strings_free(&hosts);
     return rc;

@@ -2,6 +2,7 @@
  * --direct we play the host: link messages go to both ends, and nothing is stored. */
 #include "cli/link.h"
 #include "cli/control.h"
+#include "cli/document.h"
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +129,71 @@ int link_put_and_see(struct session *s, const char *id, const struct linkdef *l,
     int rc = link_health(s, id, err);
     if (rc != WCP_ENOENT)
         rc = link_wait_healthy(s, id, wait_ms, err);
+    return rc;
+}
+
+/* What the replicas of a target say of one link. */
+struct sight {
+    const struct linkdef *link;
+    size_t answers, ready;
+    char why[300]; /* of one that is not */
+};
+
+static void on_links(void *ctx, struct wcp_bytes answer)
+{
+    struct sight *x = ctx;
+    struct wcp_buf b = {0};
+    wcp_buf_put(&b, answer.ptr, answer.len);
+    struct json_object *o = document_parse(&b),
+                       *list = document_member(o, "links", json_type_array),
+                       *left_out = document_member(o, "left_out", json_type_int);
+    const char *state = "not there", *reason = "";
+    if (json_object_get_int64(left_out)) /* of too many links; those that are ready come last */
+        state = "ready";
+    for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+        struct json_object *l = json_object_array_get_idx(list, i);
+        /* An older one of the same name may still be draining: the one that lives counts. */
+        if (document_is_link(l, x->link) &&
+            strcmp(document_text(l, "target"), x->link->target) == 0 &&
+            strcmp(document_text(l, "state"), "draining") != 0) {
+            state = document_text(l, "state");
+            reason = document_text(l, "reason");
+        }
+    }
+    x->answers++;
+    if (strcmp(state, "ready") == 0)
+        x->ready++;
+    else
+        (void)snprintf(x->why, sizeof x->why, "%.20s%s%.250s", state, *reason ? ": " : "", reason);
+    json_object_put(o);
+    wcp_buf_free(&b);
+}
+
+/* Is l ready at its target, at all replicas? Providers of others say only how they are in all. */
+static int link_ready(struct session *s, const struct linkdef *l, struct wcp_err *err)
+{
+    char subject[300];
+    struct sight x = {.link = l};
+    (void)snprintf(subject, sizeof subject, "wasmbus.rpc.%s.%s.links", session_lattice(s),
+                   l->target);
+    int rc = session_ask_all(s, subject, on_links, &x);
+    if (rc == WCP_ENOENT)
+        return link_health(s, l->target, err);
+    if (!x.answers)
+        return wcp_fail(err, WCP_ETIMEOUT, "no answer on %s%s", subject, session_why(s));
+    return x.ready == x.answers
+               ? 0
+               : wcp_fail(err, WCP_EIO, "the link at '%s' is %s", l->target, x.why);
+}
+
+int link_put_ready(struct session *s, const struct linkdef *l, uint32_t wait_ms,
+                   struct wcp_err *err)
+{
+    uint64_t end = session_now(s) + wait_ms;
+    int rc;
+    link_tell(s, l->target, "put", l);
+    while ((rc = link_ready(s, l, err)) != 0 && rc != WCP_ENOENT && session_now(s) < end)
+        session_sleep(s, ASK_AGAIN_MS);
     return rc;
 }
 

@@ -13,6 +13,9 @@ void link_tell(struct session *s, const char *id, const char *what, const struct
 /* Sends a put, and sees that it was taken. */
 int link_put_and_see(struct session *s, const char *id, const struct linkdef *l, uint32_t wait_ms,
                      struct wcp_err *err);
+/* Puts l to its target, and waits until that says that it is ready. WCP_ENOENT: nobody is there. */
+int link_put_ready(struct session *s, const struct linkdef *l, uint32_t wait_ms,
+                   struct wcp_err *err);
 void link_print(const struct linkdef *l, const char *what);
 void link_copy_config(struct config *to, const struct config *from);
 /* With --direct there are no named configs. */

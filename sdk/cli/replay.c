@@ -266,15 +266,6 @@ static void on_received(void *ctx, struct wcp_str path, struct wcp_bytes data)
         stop_and_judge(s, NULL);
 }
 
-static bool add_unserved(struct strings *s, const char *function)
-{
-    for (size_t i = 0; i < s->n; i++)
-        if (strcmp(s->at[i], function) == 0)
-            return false;
-    strings_put(s, function);
-    return true;
-}
-
 static void on_failed(void *ctx, int status)
 {
     struct sent *s = ctx;
@@ -282,7 +273,8 @@ static void on_failed(void *ctx, int status)
     char why[120];
     if (status == WCP_ENOENT && s->c.ended != RECORDED_NO_ANSWER) {
         r->not_sent++;
-        if (add_unserved(&r->unserved, s->c.function)) {
+        if (!strings_have(&r->unserved, s->c.function)) {
+            strings_put(&r->unserved, s->c.function);
             (void)snprintf(why, sizeof why, "nobody serves it for '%.80s'", r->c.to);
             print_difference(s, why);
         }

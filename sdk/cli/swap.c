@@ -1,10 +1,10 @@
 /* swap.c: wcp swap: a link gets another target while calls keep coming.
  *
- * The plot: the new target gets the link and must be healthy; with --check it must then answer a
- * recording as the old one did. Up to here all can be taken back. Then the source switches: by one
- * write to the links that the lattice stores, which hosts follow, or with --direct by a message.
- * Then the old target loses the link, and finishes its calls. So at every moment some target serves
- * the source. */
+ * The plot: the new target gets the link, which must be ready there; with --check it must then
+ * answer a recording as the old one did. Up to here all can be taken back. Then the source
+ * switches: by one write to the links that the lattice stores, which hosts follow, or with --direct
+ * by a message. Then the old target loses the link, and finishes its calls. So at every moment some
+ * target serves the source. */
 #include "cli/control.h"
 #include "cli/link.h"
 #include "cli/replay.h"
@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    READY_MS = 10000, /* for the new target to become healthy */
+    READY_MS = 10000, /* for the link to become ready at the new target */
     /* Between a changed link in the bucket and the end of the old target: hosts follow their watch
      * within milliseconds, and nothing tells that all have. */
     HOSTS_FOLLOW_MS = 1000,
@@ -38,11 +38,11 @@ static void take_back(const struct swap *w)
     link_tell(w->s, w->to.target, "del", &w->to);
 }
 
-/* Gives the link to the new target alone, waits until it is healthy, and checks its answers; takes
+/* Gives the link to the new target alone, waits until it is ready, and checks its answers; takes
  * the link back if they are not good. */
 static int make_ready(struct swap *w, struct wcp_err *err)
 {
-    int rc = link_put_and_see(w->s, w->to.target, &w->to, ready_ms(w), err);
+    int rc = link_put_ready(w->s, &w->to, ready_ms(w), err);
     if (rc == 0 && w->check) {
         struct wcp_err why = {0};
         session_watch_signals(w->s);
@@ -106,21 +106,13 @@ static int find_configs(struct swap *w, struct former *former, struct wcp_err *e
     return rc ? rc : control_config_get(w->s, &w->to_names, &w->to.target_config, err);
 }
 
-static bool has(const struct strings *s, const char *text)
-{
-    for (size_t i = 0; i < s->n; i++)
-        if (strcmp(s->at[i], text) == 0)
-            return true;
-    return false;
-}
-
 /* What only the swap before the last one would have needed. */
 static int drop_older(struct swap *w, const struct former *former, struct wcp_err *err)
 {
     struct strings unused = {0};
     for (size_t i = 0; i < former->target_names.n; i++)
-        if (!has(&w->to_names, former->target_names.at[i]) &&
-            !has(&w->from_names, former->target_names.at[i]))
+        if (!strings_have(&w->to_names, former->target_names.at[i]) &&
+            !strings_have(&w->from_names, former->target_names.at[i]))
             strings_put(&unused, former->target_names.at[i]);
     int rc = control_config_drop(w->s, &w->from, &unused, err);
     strings_free(&unused);

@@ -35,7 +35,8 @@ const struct command commands[] = {
      .help = "give a link another target while calls keep coming",
      .more =
          "The link is the one of SOURCE for INTERFACE (NS:PKG, or NS:PKG/IFACE,...) named "
-         "--name. The new target gets it and must be healthy, then the source is switched over, "
+         "--name. The new target gets it and must say that it is ready, then the source is "
+         "switched over, "
          "then the old target finishes its calls and loses the link. The switch is one write to "
          "the links that the lattice stores; hosts follow it. --from says which is meant if the "
          "link has several targets. The new target has no configuration but --target-config.\n"

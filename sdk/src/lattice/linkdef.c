@@ -7,6 +7,14 @@
 
 /* --- lists and maps of texts --- */
 
+bool strings_have(const struct strings *s, const char *text)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->at[i], text) == 0)
+            return true;
+    return false;
+}
+
 void strings_put(struct strings *s, const char *text)
 {
     s->at = wcp_realloc(s->at, (s->n + 1) * sizeof *s->at);

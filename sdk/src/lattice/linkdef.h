@@ -53,7 +53,8 @@ int config_member(struct json_object *o, const char *member, struct config *out,
                   struct wcp_err *err);
 void config_free(struct config *c);
 void strings_put(struct strings *s, const char *text); /* copies */
-#define STRINGS_MAX 1000                               /* items of one list in a document */
+bool strings_have(const struct strings *s, const char *text);
+#define STRINGS_MAX 1000 /* items of one list in a document */
 int strings_from_json(struct json_object *o, const char *member, struct strings *out,
                       struct wcp_err *err);
 void strings_free(struct strings *s);
