@@ -23,8 +23,6 @@ SDK_LIBS := $(shell $(PKG_CONFIG) --libs $(SDK_PKGS) 2>/dev/null)
 # What a provider or example needs besides the SDK: adapters from sdk/adapters, and libraries.
 ADAPTERS_keyvalue-redis = hiredis redis_queue redis_url
 LIBS_keyvalue-redis = -lhiredis
-ADAPTERS_http-server = http1 http1_parse
-ADAPTERS_test_http1 = http1 http1_parse
 ADAPTERS_test_redis = hiredis redis_queue redis_url
 LIBS_test_redis = -lhiredis
 
@@ -32,7 +30,8 @@ PROVIDERS := $(notdir $(patsubst %/main.c,%,$(wildcard providers/*/main.c)))
 EXAMPLES := $(notdir $(patsubst %/main.c,%,$(wildcard sdk/examples/*/main.c)))
 PROGRAMS := $(PROVIDERS) $(EXAMPLES)
 dir_of = $(patsubst %/main.c,%,$(wildcard providers/$1/main.c sdk/examples/$1/main.c))
-SDK_SRC := $(wildcard sdk/src/*/*.c)
+# HTTP/1.1 is of the admin port, too, and so is in the library.
+SDK_SRC := $(wildcard sdk/src/*/*.c) sdk/adapters/http1.c sdk/adapters/http1_parse.c
 WIT_SRC := $(wildcard sdk/wit/*.c)
 WAVE_SRC := $(wildcard sdk/wave/*.c)
 CLI_SRC := $(wildcard sdk/cli/*.c)

@@ -7,9 +7,8 @@ static struct wcp_link *find(void *ctx, struct wcp_str source, struct wcp_str na
                              const struct wcp_interface *iface, const char **why)
 {
     struct fixture *f = ctx;
-    *why = f->link_fails;
-    if (f->no_link || f->link_fails || !wcp_str_eq(source, f->link.source_id) ||
-        !wcp_str_eq(name, f->link.name))
+    *why = f->why;
+    if (f->no_link || !wcp_str_eq(source, f->link.source_id) || !wcp_str_eq(name, f->link.name))
         return NULL;
     f->held++;
     return &f->link;

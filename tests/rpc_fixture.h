@@ -9,10 +9,10 @@ struct fixture {
     struct fake net;
     struct rpc *rpc;
     struct wcp_link link;
-    bool no_link;           /* find answers NULL */
-    const char *link_fails; /* ... and that */
-    int held;               /* references on the link */
-    int missed;             /* calls of missing */
+    bool no_link;    /* find answers NULL, */
+    const char *why; /* because of that; NULL: there is none (yet) */
+    int held;        /* references on the link */
+    int missed;      /* calls of missing */
 };
 
 /* Identity "me" in lattice "default"; the link's peer is "peer". */

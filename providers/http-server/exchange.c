@@ -491,7 +491,11 @@ static void invoke(struct exchange *e)
     if (e->body_ended)
         e->body = e->trailers = NULL;
     e->body_ended = false; /* from here on the response's */
+    const struct wcp_str *parent = header(r, WCP_STR("traceparent"));
+    const struct wcp_str *state = header(r, WCP_STR("tracestate"));
+    wcp_trace_set(parent ? *parent : (struct wcp_str){0}, state ? *state : (struct wcp_str){0});
     e->call = http_incoming_handler_handle(e->site->link, request, on_result, e);
+    wcp_trace_call(NULL);
     free(slash);
     if (e->site->settings.timeout_ms)
         start_timer(e, on_timeout, e->site->settings.timeout_ms);

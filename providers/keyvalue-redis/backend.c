@@ -114,6 +114,7 @@ void backend_misunderstood(struct wcp_call *c, const redisReply *r)
 
 bool backend_answered(struct wcp_call *c, const redisReply *r, const char *why, unsigned wanted)
 {
+    wcp_trace_call(c);
     if (r && (wanted & 1U << r->type)) {
         accepted(c->link->data);
         return true;
@@ -148,8 +149,11 @@ void backend_skipped_key(struct wcp_call *c)
 static void on_state(void *ctx, const char *why)
 {
     struct backend *b = ctx;
+    char text[sizeof b->why];
     b->refusal[0] = '\0'; /* another connection, another server perhaps */
-    report(b, why);
+    if (why)
+        (void)snprintf(text, sizeof text, "redis %s", why); /* may be cut */
+    report(b, why ? text : NULL);
 }
 
 static bool is_set(const struct wcp_link *l, const char *key)

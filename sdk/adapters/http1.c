@@ -469,15 +469,21 @@ void http1_answer(struct http1_request *r, int status, const struct http1_header
     finish(c);
 }
 
+static void write_some(struct conn *c)
+{
+    if (c->out.len && !c->writing) {
+        uv_buf_t b = uv_buf_init((char *)c->out.ptr, (unsigned)c->out.len);
+        (void)uv_try_write((uv_stream_t *)&c->tcp, &b, 1); /* the connection ends in any case */
+    }
+}
+
 void http1_abort(struct http1_request *r)
 {
     struct conn *c = conn_of(r);
     assert(c->active);
     bool by_close = c->started && c->framing == BY_CLOSE;
-    if (!by_close && c->out.len && !c->writing) { /* what was written so far is still good */
-        uv_buf_t b = uv_buf_init((char *)c->out.ptr, (unsigned)c->out.len);
-        (void)uv_try_write((uv_stream_t *)&c->tcp, &b, 1);
-    }
+    if (!by_close)
+        write_some(c); /* what was written so far is still good */
     cut(c, by_close);
 }
 
@@ -840,4 +846,14 @@ void http1_close(struct http1_server *s, void (*closed)(void *ctx), void *ctx)
         mark_dirty(c);
     }
     server_last_conn(s);
+}
+
+void http1_stop(struct http1_server *s)
+{
+    http1_close(s, NULL, NULL);
+    for (struct conn *c = s->conns, *next; c; c = next) {
+        next = c->next;
+        write_some(c);
+        cut(c, c->active); /* of a response that runs the client must not think that it is whole */
+    }
 }

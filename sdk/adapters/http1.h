@@ -70,6 +70,9 @@ int http1_port(const struct http1_server *s);
 /* Stops listening, closes idle connections, lets running requests finish ("connection: close"), and
  * then calls closed (may be NULL) and frees s. Once. */
 void http1_close(struct http1_server *s, void (*closed)(void *ctx), void *ctx);
+/* Instead of http1_close, at once: what has been answered is sent as far as it can be without
+ * waiting, and every connection is cut. */
+void http1_stop(struct http1_server *s);
 
 /* Back-pressure on the request's body. */
 void http1_pause(struct http1_request *r);

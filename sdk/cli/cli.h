@@ -45,7 +45,8 @@
     X(OUT, "out", "[STREAM=]FILE", 1, "where a stream of the result goes; STREAM as in 0.1")       \
     X(TEXT, "text", NULL, 0, "print a list<u8> as a string, with \\xNN for what is no text")       \
     X(CODEC, "codec", "FORMS", 0, "for old peers: cut-signed, padded-flags")                       \
-    X(RAW, "raw", NULL, 0, "bytes themselves instead of hexadecimal digits")
+    X(RAW, "raw", NULL, 0, "bytes themselves instead of hexadecimal digits")                       \
+    X(JSON, "json", NULL, 0, "print JSON, an object on each line")
 
 enum opt {
 #define X(id, name, arg, repeat, help) OPT_##id,
@@ -114,6 +115,7 @@ int cmd_link_put(const struct options *o, struct wcp_err *err);
 int cmd_link_del(const struct options *o, struct wcp_err *err);
 int cmd_swap(const struct options *o, struct wcp_err *err);
 int cmd_drain(const struct options *o, struct wcp_err *err);
+int cmd_links(const struct options *o, struct wcp_err *err);
 int cmd_health(const struct options *o, struct wcp_err *err);
 int cmd_host_data(const struct options *o, struct wcp_err *err);
 int cmd_call(const struct options *o, struct wcp_err *err);

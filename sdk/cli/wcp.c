@@ -85,6 +85,27 @@ const struct command commands[] = {
                "  2  wrong usage",
      .allowed = LATTICE | O(WAIT),
      .run = cmd_health},
+    {.words = {"links"},
+     .operands = "[ID]",
+     .least = 0,
+     .most = 1,
+     .help = "tell the state of links",
+     .more =
+         "Asks the provider ID, else all providers of the lattice; each replica answers. A line is "
+         "a link at one of them: its state and since when, and why it is not ready.\n"
+         "  connecting  the provider has it, its backend is not connected yet\n"
+         "  ready       calls over it are served\n"
+         "  failed      they are refused, or the backend is not usable; it is tried again, unless\n"
+         "              its configuration or secrets are wrong: then it waits for others\n"
+         "  draining    it is gone when its last calls have ended\n"
+         "What the lattice stores but a provider does not have is not shown: see wcp-doctor(1).",
+     .examples = "  wcp links kv-redis\n"
+                 "  wcp links --json | jq '.links[] | select(.state != \"ready\")'",
+     .status = "  0  none has failed\n"
+               "  1  some have, or nobody answers\n"
+               "  2  wrong usage",
+     .allowed = LATTICE | O(JSON),
+     .run = cmd_links},
     {.words = {"host-data"},
      .help = "print the line that a host gives to a provider on its standard input",
      .more = "A provider started with it takes its place in the lattice as if a host had started "

@@ -688,6 +688,31 @@ TEST(http1_close_finishes_what_runs)
     CHECK_INT(uv_loop_close(&loop), 0);
 }
 
+TEST(http1_stop_waits_for_nobody)
+{
+    start((struct http1_options){0});
+    int idle = dial(), answered = dial(), busy = dial();
+    says(idle, "GET / HTTP/1.1\r\n\r\n");
+    CHECK(strstr(hear(idle, "hi"), "hi"));
+    says(answered, "GET /hold HTTP/1.1\r\n\r\n");
+    turn(5);
+    struct http1_request *first = held;
+    says(busy, "GET /hold HTTP/1.1\r\n\r\n");
+    turn(5);
+    http1_answer(first, 200, NULL, 0, (struct wcp_bytes){(const uint8_t *)"last", 4});
+    http1_stop(server);
+    CHECK_INT(dones, 3);
+    CHECK_INT(completes, 2);
+    uv_run(&loop, UV_RUN_DEFAULT); /* nothing is left, though no client has done anything */
+    CHECK_STR(hear(idle, NULL), "<eof>");
+    CHECK(strstr(hear(answered, NULL), "last<eof>"));
+    CHECK_STR(hear(busy, NULL), "<reset>");
+    CHECK_INT(uv_loop_close(&loop), 0);
+    close(idle);
+    close(answered);
+    close(busy);
+}
+
 TEST(http1_refuses_connections_above_the_limit)
 {
     start((struct http1_options){.connections = 2});

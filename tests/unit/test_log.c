@@ -47,7 +47,8 @@ TEST(a_line_has_provider_and_trace)
 {
     log_set_sink(sink, NULL);
     log_set_provider("Vx\"y");
-    wcp_trace_set("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01", NULL);
+    wcp_trace_set(WCP_STR("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"),
+                  (struct wcp_str){0});
     wcp_log(WCP_INFO, "x", NULL);
     CHECK_STR(rest(), "\"level\":\"info\",\"provider\":\"Vx\\\"y\","
                       "\"trace_id\":\"0123456789abcdef0123456789abcdef\",\"msg\":\"x\"}");
@@ -67,7 +68,7 @@ TEST(a_line_has_provider_and_trace)
     };
     log_set_provider(NULL);
     for (size_t i = 0; i < sizeof no_trace / sizeof *no_trace; i++) {
-        wcp_trace_set(no_trace[i], NULL);
+        wcp_trace_set(wcp_str(no_trace[i]), (struct wcp_str){0});
         wcp_log(WCP_INFO, "x", NULL);
         CHECK_STR(rest(), "\"level\":\"info\",\"msg\":\"x\"}");
     }

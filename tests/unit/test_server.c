@@ -435,7 +435,8 @@ TEST(a_call_over_a_link_that_failed_fails_at_once)
 {
     capture_start();
     start(NULL);
-    f.link_fails = "port 80 is in use";
+    f.no_link = true;
+    f.why = "port 80 is in use";
     fixture_invoke(&f, API "add", RC, test_unhex("0102"));
     accepted();
     fixture_expect(&f, RC ".results", "");

@@ -6,35 +6,40 @@
 
 static _Thread_local struct trace current;
 
-/* n digits, not all of them 0 unless zero is allowed, and what follows them. */
-static bool is_part(const char *p, size_t n, bool zero, char next)
+/* n hexadecimal digits, not all of them 0. */
+static bool is_id(const char *p, size_t n)
 {
-    return strspn(p, "0123456789abcdef") == n && p[n] == next && (zero || strspn(p, "0") < n);
+    return strspn(p, "0123456789abcdef") >= n && strspn(p, "0") < n;
 }
 
+/* "00-<32 digits>-<16>-<2>" */
 static bool is_parent(const char *p)
 {
-    return strncmp(p, "00-", 3) == 0 && is_part(p + 3, 32, false, '-') &&
-           is_part(p + 36, 16, false, '-') && is_part(p + 53, 2, true, '\0');
+    return strncmp(p, "00-", 3) == 0 && is_id(p + 3, 32) && p[35] == '-' && is_id(p + 36, 16) &&
+           p[52] == '-' && strspn(p + 53, "0123456789abcdef") == 2;
 }
 
-/* What may stand in a header. */
-static bool is_state(const char *s)
+/* Does it fit, and may it stand in a header? */
+static bool is_state(struct wcp_str s)
 {
     size_t n = 0;
-    while (s[n] >= ' ' && s[n] <= '~' && n <= TRACE_STATE_MAX)
+    while (n < s.len && s.ptr[n] >= ' ' && s.ptr[n] <= '~')
         n++;
-    return s[n] == '\0' && n <= TRACE_STATE_MAX;
+    return s.len && n == s.len && n <= TRACE_STATE_MAX;
 }
 
-struct trace *trace_new(const char *parent, const char *state)
+struct trace *trace_new(struct wcp_str parent, struct wcp_str state)
 {
-    if (!parent || !is_parent(parent))
+    char text[TRACE_PARENT_LEN + 1] = "";
+    if (parent.len != TRACE_PARENT_LEN)
+        return NULL;
+    memcpy(text, parent.ptr, TRACE_PARENT_LEN);
+    if (!is_parent(text))
         return NULL;
     struct trace *t = wcp_calloc(1, sizeof *t);
-    memcpy(t->parent, parent, TRACE_PARENT_LEN);
-    if (state && is_state(state))
-        memcpy(t->state, state, strlen(state));
+    memcpy(t->parent, text, sizeof text);
+    if (is_state(state))
+        memcpy(t->state, state.ptr, state.len);
     return t;
 }
 
@@ -63,7 +68,7 @@ void trace_back(const struct trace *before)
     copy(&current, before);
 }
 
-void wcp_trace_set(const char *parent, const char *state)
+void wcp_trace_set(struct wcp_str parent, struct wcp_str state)
 {
     struct trace *t = trace_new(parent, state);
     copy(&current, t);

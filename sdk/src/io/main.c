@@ -6,6 +6,8 @@
  * is closed and the loop runs dry. */
 #include "base/log.h"
 #include "base/timer.h"
+#include "base/trace.h"
+#include "io/admin.h"
 #include "io/listen.h"
 #include "io/nats.h"
 #include "io/offline.h"
@@ -49,6 +51,8 @@ struct process {
     struct listeners *listeners;
     struct strings listen;         /* where */
     struct wcp_instance *instance; /* NULL before the first connect and at the end */
+    struct admin *admin;
+    bool subscribed; /* callers can reach us */
     struct work_count work;
     uint64_t started_ns;
     uint64_t trimmed_ms;
@@ -85,6 +89,7 @@ static void end(struct process *p)
     listeners_close(p->listeners);
     p->listeners = NULL;
     sockets_close(p->sockets);
+    admin_close(p->admin); /* last: it has told that we are leaving */
     uv_close((uv_handle_t *)&p->prepare, NULL);
     uv_close((uv_handle_t *)&p->check, NULL);
     uv_close((uv_handle_t *)&p->tick, NULL);
@@ -202,6 +207,7 @@ static void on_ready(void *ctx, bool flushed)
 {
     struct process *p = ctx;
     char ms[24];
+    p->subscribed = true;
     snprintf(ms, sizeof ms, "%.1f", (double)(uv_hrtime() - p->started_ns) / 1e6);
     if (flushed)
         wcp_log(WCP_INFO, "ready", "ms", ms, NULL);
@@ -320,6 +326,7 @@ static void trim(struct process *p)
 static void on_prepare(uv_prepare_t *h)
 {
     struct process *p = h->data;
+    trace_back(NULL);
     trim(p);
     warn_if_slow(p);
     uint64_t next = p->instance ? instance_next(p->instance) : TIMER_NEVER, now = uv_now(&p->loop);
@@ -431,6 +438,28 @@ static void open_handles(struct process *p)
     uv_signal_start(&p->interrupt, on_signal, SIGINT);
 }
 
+/* What is told to this process must be had. The provider's configuration, which a host gives to
+ * each of its replicas, also to several on one machine, is obeyed as far as possible. */
+static int open_admin(struct process *p, const char *told, struct wcp_err *err)
+{
+    const char *configured = config_get(&p->hd.config, "wcp-admin");
+    const char *address = told ? told : configured;
+    const struct admin_view view = {.instance = &p->instance,
+                                    .nats = &p->nats,
+                                    .subscribed = &p->subscribed,
+                                    .provider = p->provider->name};
+    if (!address)
+        return 0;
+    p->admin = admin_open(&p->loop, address, &view, err);
+    if (p->admin)
+        return 0;
+    (void)wcp_wrap(err, "admin port"); /* the code stays */
+    if (told)
+        return err->code;
+    wcp_log(WCP_ERROR, err->msg, "config", "wcp-admin", NULL);
+    return 0;
+}
+
 /* Everything after we know who we are. */
 static int run(struct process *p, const struct standalone *told)
 {
@@ -449,9 +478,10 @@ static int run(struct process *p, const struct standalone *told)
                              .lost = on_lost,
                              .writable = on_writable};
     open_handles(p);
-    if (told->offline)
+    int rc = open_admin(p, told->admin, &err);
+    if (!rc && told->offline)
         p->offline = offline_new(&p->loop, &ev);
-    else
+    else if (!rc)
         p->nats = nats_conn_new(&p->loop, &c, &ev, &err);
     if (!p->nats && !p->offline) {
         wcp_log(WCP_ERROR, "cannot start", "why", err.msg, NULL);

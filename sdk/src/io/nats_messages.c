@@ -418,5 +418,5 @@ void messages_on_check(uv_check_t *c)
     settle(n);
 }
 
-const struct wcp_transport messages_transport = {publish,  subscribe, leave,   release,
-                                                 buffered, now,       now_us,  1 << 20, NULL};
+const struct wcp_transport messages_transport = {publish, subscribe, leave,   release, buffered,
+                                                 now,     now_us,    1 << 20, NULL};

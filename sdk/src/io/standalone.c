@@ -40,6 +40,7 @@ enum {
     HOST_DATA,
     DRAIN,
     LINK_WAIT,
+    ADMIN,
     LOG,
     HELP,
     VERSION,
@@ -84,6 +85,8 @@ static const struct option {
                "what running calls may take when it is told to end (10000)", false},
     [LINK_WAIT] = {"--link-wait-ms", "MS", "WCP_LINK_WAIT_MS",
                    "how long a call may wait for its link (500); 0: not at all", false},
+    [ADMIN] = {"--admin", "IP:PORT", "WCP_ADMIN",
+               "answer /livez, /readyz, /metrics and /links there", false},
     [LOG] = {"--log", "LEVEL", "WCP_LOG", "error, warn, info or debug", false},
     [HELP] = {"--help", NULL, NULL, "this text", false},
     [VERSION] = {"--version", NULL, NULL, "the version", false},
@@ -496,6 +499,7 @@ int standalone_read(int argc, char **argv, const char *name, struct standalone *
         alone |=
             t.value[i] && options[i].alone && (i == PROVIDER_ID || i == LISTEN || *t.by[i] == '-');
     out->log_level = t.value[LOG];
+    out->admin = t.value[ADMIN];
     out->from_stdin = !alone;
     if (!rc && alone && (rc = make(&t, name, out, &err)))
         hostdata_free(&out->hd);

@@ -16,6 +16,7 @@
 #include "lattice/json.h"
 #include "lattice/links.h"
 #include "lattice/local.h"
+#include "lattice/metrics.h"
 #include "lattice/secrets.h"
 #include "lattice/xkey.h"
 #include <assert.h>
@@ -497,6 +498,41 @@ void instance_tick(struct wcp_instance *i)
 uint64_t instance_malformed(const struct wcp_instance *i)
 {
     return i->control.malformed;
+}
+
+/* --- for the admin port --- */
+
+static void put_unready(void *ctx, const struct link_view *v)
+{
+    if (v->state == LINK_CONNECTING || v->state == LINK_FAILED)
+        wcp_buf_fmt(ctx, "link '%s' %s '%.*s' %s%s%s\n", v->link->name.ptr,
+                    v->link->role == WCP_TARGET ? "from" : "to", WCP_ARG(v->peer),
+                    v->why ? "has failed" : "is connecting", v->why ? ": " : "",
+                    v->why ? v->why : "");
+}
+
+void instance_unready(const struct wcp_instance *i, struct wcp_buf *why)
+{
+    if (i->state != RUNNING)
+        wcp_buf_fmt(why, "leaving\n");
+    links_each(i->links, put_unready, why);
+}
+
+void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp_buf *b)
+{
+    metric_family(b, "wcp_provider_info", "gauge", "Always 1; the labels say who this is.");
+    metric_value(b, "wcp_provider_info", 1, "provider", name, "id", i->hd.provider_id, "lattice",
+                 i->hd.lattice, NULL);
+    metrics_rpc(b, i->rpc);
+    metrics_links(b, i->links);
+    metric_alone(b, "wcp_malformed_control_messages_total", "counter",
+                 "Messages about links, health and the like that were malformed: ignored.",
+                 i->control.malformed);
+}
+
+size_t instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b)
+{
+    return links_json(i->links, max, b);
 }
 
 /* --- for providers --- */

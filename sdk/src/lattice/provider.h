@@ -46,4 +46,11 @@ void instance_tick(struct wcp_instance *i);
  */
 uint64_t instance_malformed(const struct wcp_instance *i);
 
+/* For the admin port. Appends why it is not ready to be called, one reason a line: none, it is. */
+void instance_unready(const struct wcp_instance *i, struct wcp_buf *why);
+/* Its metrics as Prometheus' text; name is the provider's. */
+void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp_buf *b);
+/* Its links as a JSON list of at most max bytes; returns how many did not fit. */
+size_t instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b);
+
 #endif

@@ -367,7 +367,8 @@ static struct wcp_outgoing *new_outgoing(struct rpc *r, struct framed *framed,
     struct wcp_outgoing *o = wcp_calloc(1, sizeof *o);
     struct exchange *x = &o->x;
     /* A call as bytes has no done, and its function goes with it: it is not counted. */
-    exchange_init(x, r, false, done ? stats_of(r, false, iface, &iface->funcs[func]) : NULL, framed);
+    exchange_init(x, r, false, done ? stats_of(r, false, iface, &iface->funcs[func]) : NULL,
+                  framed);
     x->iface = iface;
     x->func = &iface->funcs[func];
     x->arena = &o->arena;
@@ -379,7 +380,7 @@ static struct wcp_outgoing *new_outgoing(struct rpc *r, struct framed *framed,
     o->ctx = ctx;
     const struct trace *t = trace_now();
     if (t)
-        x->trace = trace_new(t->parent, t->state);
+        x->trace = trace_new(wcp_str(t->parent), wcp_str(t->state));
     x->deadline.fn = on_deadline;
     timers_set(&r->timers, &x->deadline, x->active + r->limits.call_ms);
     return o;

@@ -166,9 +166,9 @@ void exchange_close(struct exchange *x);
 bool exchange_is_quiet(const struct exchange *x);
 void exchange_touch(struct exchange *x);   /* something moved: the deadline starts anew */
 bool exchange_is_late(struct exchange *x); /* nothing moved for call_ms; else sets the deadline */
-/* For the statistics: it has been answered with result, or failed (0: in its handler's words). */
+/* Sets answered, and counts how long that took and with what kind of result. */
 void exchange_answered(struct exchange *x, const void *result);
-void exchange_failed(struct exchange *x, int status);
+void exchange_failed(struct exchange *x, int status); /* is counted; 0: in its handler's words */
 struct call_stats *stats_of(struct rpc *r, bool incoming, const struct wcp_interface *iface,
                             const struct wcp_func *func); /* made when asked for first */
 /* Keep root bytes until they can be decoded. WCP_ETOOBIG: more than the limit. */

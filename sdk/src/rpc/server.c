@@ -431,7 +431,7 @@ void server_message(struct rpc *r, const struct served *s, struct wcp_msg *m)
     v->link_name = name ? name : "default";
     const char *parent = msg_header(m, "traceparent");
     if (parent)
-        x->trace = trace_new(parent, msg_header(m, "tracestate"));
+        x->trace = trace_new(wcp_str(parent), wcp_str(msg_header(m, "tracestate")));
     v->owner = m->owner;
     m->owner = NULL;
 

@@ -2,8 +2,8 @@
  * pays for it. lattice/metrics.c writes them out. */
 #include "rpc/exchange.h"
 
-const uint32_t call_buckets_us[CALL_BUCKETS] = {100,    250,    500,    1000,    2500,    5000,
-                                                10000,  25000,  50000,  100000,  250000,  500000,
+const uint32_t call_buckets_us[CALL_BUCKETS] = {100,     250,     500,     1000,    2500,   5000,
+                                                10000,   25000,   50000,   100000,  250000, 500000,
                                                 1000000, 2500000, 5000000, 10000000};
 
 struct call_stats *stats_of(struct rpc *r, bool incoming, const struct wcp_interface *iface,
@@ -35,6 +35,7 @@ static enum outcome outcome_of(int status)
 void exchange_answered(struct exchange *x, const void *result)
 {
     const struct wcp_func *f = x->func;
+    x->answered = true;
     if (f->result && f->result->kind == WCP_RESULT && *(const bool *)result)
         x->outcome = OUTCOME_ERROR;
     if (!x->stats)

@@ -36,7 +36,7 @@ struct wcp_transport {
     size_t (*buffered)(struct wcp_transport *t);
     uint64_t (*now)(struct wcp_transport *t);    /* milliseconds of a monotonic clock */
     uint64_t (*now_us)(struct wcp_transport *t); /* a finer one, to measure calls with */
-    size_t max_payload;                       /* of the server's last INFO; headers count */
+    size_t max_payload;                          /* of the server's last INFO; headers count */
     /* Unique prefix of this connection's inboxes, "_INBOX.xyz": the core subscribes "<inbox>.>". */
     const char *inbox;
 };
