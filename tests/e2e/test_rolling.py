@@ -13,6 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lattice as l
 from processes import SANITIZED
+from replicas import KEY, STORE, Callers, Replica
 
 ROLLS = int(os.environ.get("ROLLS", "100"))
 SERVER = l.nats_server(jetstream=True)
@@ -20,83 +21,22 @@ REDIS = l.redis_server()
 LATTICE = l.Lattice(SERVER.port)
 LATTICE.make_bucket("LATTICEDATA_test")
 LATTICE.make_bucket("CONFIGDATA_test")
-STORE = "wrpc:keyvalue/store@0.2.0-draft"
-KEY = l.text("") + l.text("key")
 
 
-class Replica(l.Provider):
-    """A standalone one of several with the same id."""
-
-    def __init__(self, provider_id, name="keyvalue-redis", *args, lattice=LATTICE):
-        self.lattice, self.id, self.name = lattice, provider_id, name
-        self.log_path = l.temporary_path(f"{provider_id}-{time.monotonic_ns()}.log")
-        config = ["--config", f"URL=redis://127.0.0.1:{REDIS.port}"] if name == "keyvalue-redis" else []
-        self.process = l.start([l.BIN / name, "--lattice", lattice.name, "--provider-id", provider_id, "--nats",
-                                f"nats://127.0.0.1:{lattice.port}", *config, *args], log=self.log_path, env=l.ENVIRONMENT)
-
-    def serving(self):
-        self.logged('"msg":"ready"', seconds=20)
-        return self
-
-    def leave(self):
-        self.terminate()
-        self.ended()
-
-    def ended(self):
-        assert self.wait(20) == 0, (self.process.returncode, self.log())
-        assert "cut off" not in self.log(), self.log()
-
-
-class Callers:
-    """Threads that call store.exists one call after the other, each as a source of its own connection; close() says how
-    many calls there were, and fails if one of them did."""
-
-    def __init__(self, target, sources, lattice=LATTICE):
-        self.target, self.lattice = target, lattice
-        self.stop, self.calls, self.failures, self.lock = False, 0, [], threading.Lock()
-        self.threads = [threading.Thread(target=self.run, args=(s,), daemon=True) for s in sources]
-        for t in self.threads:
-            t.start()
-
-    def run(self, source):
-        while not self.stop:
-            problem = self.call(source)
-            with self.lock:
-                self.calls += 1
-                self.failures += [problem] if problem else []
-            time.sleep(0.002)
-
-    def call(self, source):
-        """What went wrong, or None."""
-        try:
-            result = self.lattice.call(self.target, STORE, "exists", KEY, source=source, timeout=4)
-            return None if result[:2] in (b"\0\0", b"\0\1") else f"{source}: {result}"
-        except Exception as e:  # noqa: BLE001: any is a failed call
-            return f"{source}: {e!r}"
-
-    def wait(self, count):
-        """Until so many more calls have been made."""
-        until = self.calls + count
-        l.wait_for(f"{count} more calls: {self.failures[:3]}", lambda: self.calls >= until, 20)
-
-    def close(self):
-        self.stop = True
-        for t in self.threads:
-            t.join(10)
-        assert not self.failures, f"{len(self.failures)} of {self.calls} calls failed: {self.failures[:3]}"
-        return self.calls
+def replica(provider_id, *args, name="keyvalue-redis", lattice=LATTICE):
+    return Replica(lattice, provider_id, REDIS.port, *args, name=name).serving()
 
 
 def rolling_replicas_loses_no_call():
     """The oldest of two is replaced, again and again, under calls of the SDK's own client."""
     LATTICE.store_links("bench", [LATTICE.link("bench", "kv")])
-    replicas = [Replica("kv").serving() for _ in range(2)]
+    replicas = [replica("kv") for _ in range(2)]
     bench = l.Provider(LATTICE, "bench", "bench", [LATTICE.link("bench", "kv", source_config={
         "inflight": "4", "warmup": "0.1", "seconds": "3600"})])
     bench.logged("start")
     began = time.monotonic()
     for _ in range(ROLLS):
-        replicas.append(Replica("kv").serving())
+        replicas.append(replica("kv"))
         replicas.pop(0).leave()
     took = time.monotonic() - began
     bench.terminate()
@@ -114,10 +54,10 @@ def another_image_under_the_same_id_takes_over():
     sources = [f"comp-{i}" for i in range(4)]
     for s in sources:
         LATTICE.store_links(s, [LATTICE.link(s, "image")])
-    old = Replica("image").serving()
-    callers = Callers("image", sources)
+    old = replica("image")
+    callers = Callers(LATTICE, "image", sources)
     for name in ("keyvalue-memory", "keyvalue-redis", "keyvalue-memory"):
-        new = Replica("image", name).serving()
+        new = replica("image", name=name)
         callers.wait(50)
         old.leave()
         callers.wait(50)
@@ -144,10 +84,10 @@ def links_put_while_a_replica_leaves_are_served():
         def call(self, source):
             return super().call(linked(source))
 
-    replicas = [Replica("fresh").serving() for _ in range(2)]
-    callers = Fresh("fresh", ["a", "b"])
+    replicas = [replica("fresh") for _ in range(2)]
+    callers = Fresh(LATTICE, "fresh", ["a", "b"])
     for _ in range(10):
-        replicas.append(Replica("fresh").serving())
+        replicas.append(replica("fresh"))
         replicas.pop(0).leave()
     callers.wait(20)
     callers.close()
@@ -160,7 +100,7 @@ def it_leaves_while_nats_is_away_or_comes_back():
     for step in range(4):
         server = l.nats_server()
         lattice = l.Lattice(server.port)
-        p = Replica("away", "keyvalue-redis", lattice=lattice).serving()
+        p = replica("away", lattice=lattice)
         p.put(lattice.link("comp", "away"))
         p.logged("link is up")
         l.redis(REDIS.port, "CLIENT", "PAUSE", "200", "ALL")
@@ -198,7 +138,7 @@ def slow_call(p, source="comp"):
 def the_deadline_and_a_second_signal_end_a_drain():
     """... in order: the caller hears the end of its results, what came before is answered, the status is 0."""
     for options, second in ((["--drain-ms", "300"], False), ([], True)):
-        p = Replica("slow", "keyvalue-redis", *options).serving()
+        p = replica("slow", *options)
         try:
             call = slow_call(p)
             began = time.monotonic()

@@ -695,18 +695,35 @@ static void sync_put(const char *name)
     links_sync_put(links, &l, NULL);
 }
 
-TEST(what_the_lattice_no_longer_has_goes_down)
+TEST(what_the_lattice_no_longer_has_goes_down_when_hosts_have_followed)
 {
     start(0);
     links_sync_begin(links);
     sync_put("stays");
     sync_put("goes");
+    sync_put("comes back");
+    struct linkdef out = link_def("kv", "other", "out", "wasi", "keyvalue", "a");
+    links_sync_put(links, &out, NULL);
     CHECK_INT(links_sync_end(links, 60000), TIMER_NEVER);
+    uint64_t gone = net.now_ms + 1000;
+    story[0] = '\0';
+    for (int i = 0; i < 2; i++) {
+        links_sync_begin(links);
+        sync_put("stays");
+        CHECK_INT(links_sync_end(links, 60000), gone);
+        tick(i ? 0 : 999);
+    }
+    CHECK_STR(story, "down out a; "); /* over which we call: at once */
     links_sync_begin(links);
     sync_put("stays");
-    CHECK_INT(links_sync_end(links, 60000), TIMER_NEVER);
+    sync_put("comes back");
+    CHECK_INT(links_sync_end(links, 60000), gone);
+    tick(1);
+    links_sync_begin(links);
+    sync_put("stays");
+    CHECK_INT(links_sync_end(links, 60000), gone + 1000);
     tick(0);
-    CHECK_STR(story, "up stays a; up goes a; down goes a; ");
+    CHECK_STR(story, "down out a; down goes a; ");
     stop();
 }
 
@@ -719,10 +736,16 @@ TEST(what_we_were_told_may_take_a_while_to_be_in_the_lattice)
     uint64_t told = net.now_ms;
     net.now_ms += 20000;
     links_sync_begin(links);
+    CHECK_INT(links_sync_end(links, 60000), net.now_ms + 1000);
+    net.now_ms += 1000;
+    links_sync_begin(links);
     CHECK_INT(links_sync_end(links, 60000), told + 60000);
     tick(0);
     CHECK_STR(story, "up old a; up fresh a; down old a; ");
     net.now_ms = told + 60000;
+    links_sync_begin(links);
+    CHECK_INT(links_sync_end(links, 60000), net.now_ms + 1000);
+    net.now_ms += 1000;
     links_sync_begin(links);
     CHECK_INT(links_sync_end(links, 60000), TIMER_NEVER);
     tick(0);

@@ -545,6 +545,8 @@ static void run_js(uint64_t ms)
     }
 }
 
+#define HOSTS_FOLLOW_MS 1000 /* links.c: what has gone from the buckets serves on for so long */
+
 /* As long as nothing happens in a healthy lattice: what is watched lives. */
 static void quiet(uint64_t ms)
 {
@@ -587,6 +589,7 @@ TEST(standalone_follows_the_buckets)
     CHECK_STR(story, "start; up default; up default; down default; up default; ");
     js_put(L, "COMPONENT_a", "{\"links\":[]}");
     run_js(0);
+    run_js(HOSTS_FOLLOW_MS);
     CHECK_STR(story, "start; up default; up default; down default; up default; down default; ");
     CHECK_INT(serving, 1);
     stop();
@@ -604,6 +607,7 @@ TEST(standalone_link_that_is_put_has_a_minute_to_get_into_the_bucket)
     quiet(59999);
     CHECK_STR(story, "start; up one; up default; ");
     quiet(1);
+    quiet(HOSTS_FOLLOW_MS);
     CHECK_STR(story, "start; up one; up default; down one; ");
     stop();
 }
@@ -623,6 +627,7 @@ TEST(standalone_link_that_was_in_the_bucket_has_no_such_grace)
     js_put(L, "COMPONENT_b", NULL);
     js_put(L, "COMPONENT_c", NULL);
     run_js(0);
+    run_js(HOSTS_FOLLOW_MS);
     CHECK_STR(story, "start; up default; up one; up default; down default; down default; ");
     stop();
 }
@@ -662,6 +667,7 @@ TEST(standalone_without_jetstream_says_so_once_and_goes_on)
     js.off = false;
     js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
     run_js(60000);
+    run_js(HOSTS_FOLLOW_MS);
     CHECK_STR(story, "start; up one; up default; down one; ");
     stop();
 }
@@ -821,6 +827,7 @@ TEST(standalone_reads_again_after_a_reconnect)
     CHECK_STR(story, "start; up default; up default; ");
     instance_reconnected(instance);
     run_js(0);
+    run_js(HOSTS_FOLLOW_MS);
     CHECK_STR(story, "start; up default; up default; down default; ");
     CHECK_STR(health(), "{\"healthy\":false,\"message\":\"link 'default' from 'c': config 'none' "
                         "is not in CONFIGDATA_lat\"}");
@@ -860,6 +867,7 @@ TEST(standalone_waits_a_minute_before_it_follows_a_bucket_that_has_lost_writes)
     quiet(29999);
     CHECK_STR(story, "start; up default; up default; ");
     quiet(1);
+    quiet(HOSTS_FOLLOW_MS);
     CHECK_STR(story, "start; up default; up default; down default; ");
     heard(call("b", "default"));
     CHECK(strstr(story, "call default"));

@@ -1,7 +1,7 @@
 /* events.c: CloudEvents on wasmbus.evt.<lattice>.<name> (lattice.md §10). */
 #include "lattice/events.h"
+#include "lattice/json.h"
 #include "lattice/linkdef.h"
-#include <json-c/json.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <time.h>
@@ -30,11 +30,6 @@ static void print_time(int64_t us, char out[40])
     (void)snprintf(out, 40, "%s.%06dZ", text, (int)(us % 1000000));
 }
 
-static void add(struct json_object *o, const char *member, const char *text)
-{
-    json_object_object_add(o, member, json_object_new_string(text));
-}
-
 void events_publish(const struct events *e, const char *name, struct json_object *data)
 {
     char subject[ID_MAX + 96], type[96], id[37], when[40];
@@ -43,16 +38,12 @@ void events_publish(const struct events *e, const char *name, struct json_object
     make_id(id);
     print_time(e->wall_us(), when);
     struct json_object *o = json_object_new_object();
-    add(o, "specversion", "1.0");
-    add(o, "id", id);
-    add(o, "type", type);
-    add(o, "source", e->source);
-    add(o, "datacontenttype", "application/json");
-    add(o, "time", when);
+    json_add_text(o, "specversion", "1.0");
+    json_add_text(o, "id", id);
+    json_add_text(o, "type", type);
+    json_add_text(o, "source", e->source);
+    json_add_text(o, "datacontenttype", "application/json");
+    json_add_text(o, "time", when);
     json_object_object_add(o, "data", data);
-    size_t n = 0;
-    const char *text = json_object_to_json_string_length(
-        o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
-    e->t->publish(e->t, &(struct wcp_msg){.subject = subject, .data = {(const uint8_t *)text, n}});
-    json_object_put(o);
+    json_publish(e->t, subject, o);
 }

@@ -7,6 +7,14 @@
 
 /* --- lists and maps of texts --- */
 
+bool strings_have(const struct strings *s, const char *text)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->at[i], text) == 0)
+            return true;
+    return false;
+}
+
 void strings_put(struct strings *s, const char *text)
 {
     s->at = wcp_realloc(s->at, (s->n + 1) * sizeof *s->at);
@@ -240,7 +248,7 @@ int linkdef_parse(struct wcp_bytes json, struct linkdef *out, struct wcp_err *er
     return rc;
 }
 
-static void add_config(struct json_object *o, const char *member, const struct config *c)
+void config_add(struct json_object *o, const char *member, const struct config *c)
 {
     struct json_object *map = json_object_new_object();
     for (size_t i = 0; i < c->n; i++)
@@ -259,8 +267,8 @@ void linkdef_print(const struct linkdef *l, struct wcp_buf *b)
     for (size_t i = 0; i < l->interfaces.n; i++)
         json_object_array_add(interfaces, json_object_new_string(l->interfaces.at[i]));
     json_object_object_add(o, "interfaces", interfaces);
-    add_config(o, "source_config", &l->source_config);
-    add_config(o, "target_config", &l->target_config);
+    config_add(o, "source_config", &l->source_config);
+    config_add(o, "target_config", &l->target_config);
     size_t n = 0;
     const char *text = json_object_to_json_string_length(
         o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);

@@ -9,6 +9,10 @@
 #include <wcp/log.h>
 #include <wcp/map.h>
 
+/* The host of who calls us follows the same watch, perhaps later than we do: until then it may
+ * still call over a link that has got another target. */
+#define HOSTS_FOLLOW_MS 1000
+
 struct links {
     struct links_config c;
     struct wcp_map *by_peer; /* of those that do not drain; see key() */
@@ -295,6 +299,7 @@ static bool is_repetition(const struct link *old, const struct link *l, const st
 static void put_again(struct link *l, uint64_t told_at)
 {
     struct links *t = table_of(l);
+    l->gone_at = 0;
     if (!told_at) { /* the bucket has it: if it no longer has, that is not because it is late */
         l->told_at = 0;
         l->sync = t->sync;
@@ -407,6 +412,11 @@ uint64_t links_sync_end(struct links *t, uint32_t grace_ms)
             continue;
         if (l->told_at && now(t) < l->told_at + grace_ms) {
             again = again < l->told_at + grace_ms ? again : l->told_at + grace_ms;
+            continue;
+        }
+        l->gone_at = l->gone_at ? l->gone_at : now(t);
+        if (l->pub.role == WCP_TARGET && now(t) < l->gone_at + HOSTS_FOLLOW_MS) {
+            again = again < l->gone_at + HOSTS_FOLLOW_MS ? again : l->gone_at + HOSTS_FOLLOW_MS;
             continue;
         }
         wcp_log(WCP_INFO, "link is no longer in the lattice", "link", l->pub.name.ptr, "peer",
