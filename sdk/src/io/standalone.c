@@ -61,16 +61,15 @@ static const struct option {
     [CONFIG_DIR] = {"--config-dir", "DIR", "WCP_CONFIG_DIR", "configuration, a file per key", true},
     [SECRETS_DIR] = {"--secrets-dir", "DIR", "WCP_SECRETS_DIR", "secrets, a file per name", true},
     [HOST_KEY] = {"--host-key", "FILE", "WCP_HOST_KEY",
-                  "seed of this provider's own host id, made if missing; else a new id each start",
+                  "seed of its own host id, made if missing; without: a new id for each start",
                   true},
     [LABEL] = {"--label", "KEY=VALUE", "WCP_LABELS",
                "label of that host; may be repeated, or several with commas", true},
     [IMAGE] = {"--image", "REF", "WCP_IMAGE",
-               "what to show as its image (outrigger/NAME:VERSION); wadm's manifest says the same",
-               true},
+               "shown as its image (outrigger/NAME:VERSION), as in wadm's manifest", true},
     [WADM_HOST] = {"--wadm-host", NULL, "WCP_WADM_HOST",
-                   "publish host events, so that wadm knows it (1 or 0); off, since wadm places "
-                   "components on every host it hears of",
+                   "let wadm know this host (1 or 0); off: wadm puts components on every host it "
+                   "hears of",
                    true},
     [HOST_DATA] = {"--host-data", "FILE", NULL,
                    "HostData from a file, base64 or JSON; the flags "
