@@ -5,7 +5,8 @@
 #include <strings.h>
 #include <wcp/log.h>
 
-#define TEXTS_MAX 65536 /* bytes of labels, and of annotations: all must fit one message */
+#define STOP_REPLY_MS 1000  /* those who wait for answer and event give up after 2 s */
+#define TEXTS_MAX     65536 /* bytes of labels, and of annotations: all must fit one message */
 
 /* --- labels --- */
 
@@ -227,10 +228,11 @@ static int start_provider(struct host *h, struct json_object *o, const char *rep
         h->adopted = true;
         h->annotations = annotations;
         annotations = (struct config){0};
+        wcp_log(WCP_INFO, "adopted by provider.start", "as", texts[1], "instead_of", h->image,
+                NULL);
         free(h->image);
         h->image = texts[1];
         texts[1] = NULL;
-        wcp_log(WCP_INFO, "adopted by provider.start", "image", h->image, NULL);
         if (config.n)
             wcp_log(WCP_WARN,
                     "the configurations named by provider.start are not used: this provider was "
