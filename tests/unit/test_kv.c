@@ -301,6 +301,29 @@ TEST(lattice_notices_a_bucket_of_configs_that_is_made_later)
     end();
 }
 
+TEST(lattice_config_that_is_lost_with_its_bucket_stays_in_use)
+{
+    js_put(L, "COMPONENT_a", "{\"links\":[" LINK("a", "kv", "", "\"one\"") "]}");
+    js_put(C, "one", "{\"url\":\"1\"}");
+    begin();
+    run();
+    js_drop(C);
+    tick(15000);
+    CHECK_STR(run(), "a>kv url=1; complete. ");
+    js_make(C);
+    tick(2000);
+    CHECK_STR(run(), "a>kv url=1; complete. ");
+    CHECK_LOGGED("a config is lost with its bucket"); /* once */
+    js_put(C, "one", "{\"url\":\"2\"}");
+    CHECK_STR(run(), "a>kv url=2; complete. ");
+    js_put(C, "one", NULL);
+    rpc_disconnected(rpc);
+    lattice_disconnected(w);
+    lattice_reconnected(w);
+    CHECK_STR(run(), "a>kv: config 'one' is not in CONFIGDATA_lat; complete. ");
+    end();
+}
+
 TEST(lattice_configs_are_asked_for_again_if_they_cannot_be_watched)
 {
     js_put(L, "COMPONENT_a", "{\"links\":[" LINK("a", "kv", "", "\"one\"") "]}");
