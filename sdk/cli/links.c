@@ -16,7 +16,7 @@ struct row {
 
 struct table {
     bool json;
-    size_t answers, failed, left_out;
+    size_t answers, failed, omitted;
     struct row *rows;
     size_t count;
     struct wcp_err err; /* the first answer that is none */
@@ -110,7 +110,7 @@ static void on_answer(void *ctx, struct wcp_bytes data)
         return;
     }
     t->answers++;
-    t->left_out += (size_t)number_of(o, "left_out");
+    t->omitted += (size_t)number_of(o, "omitted");
     if (t->json)
         printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
                                                              JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -190,8 +190,8 @@ int cmd_links(const struct options *o, struct wcp_err *err)
                 printf("no links\n");
         }
     }
-    if (rc == 0 && t.left_out)
-        (void)fprintf(stderr, "wcp: %zu more links did not fit into the answers\n", t.left_out);
+    if (rc == 0 && t.omitted)
+        (void)fprintf(stderr, "wcp: %zu more links did not fit into the answers\n", t.omitted);
     if (rc == 0 && t.failed)
         rc = EXIT_FAILED;
     free_rows(&t);

@@ -3,6 +3,7 @@
 #include "base/timer.h"
 #include "capture.h"
 #include "fake_js.h"
+#include "lattice/local.h"
 
 #define XSEED "SXACAIJCEMSCKJRHFAUSUKZMFUXC6MBRGIZTINJWG44DSOR3HQ6T4PY4AQ"
 #define XKEY  "XA2YA4WWGZMIBUNO5IZJVX4REE4DQUPNEGRI4O3V5FS5BUWNCZRFI2LE"
@@ -16,6 +17,7 @@ static struct wcp_call *held; /* the handler's calls, newest first */
 static bool answer_at_once = true;
 static uint32_t drain_ms, link_wait_ms; /* what the operator says */
 static bool own_host;
+static struct linkdef *local_links; /* one, of --links; NULL: none */
 
 static void say(const char *what, const char *name)
 {
@@ -132,6 +134,8 @@ static void make(bool standalone, const char *links)
         hd.registration.provider_name = wcp_str_dup(WCP_STR("kv"));
         hd.registration.version = wcp_str_dup(WCP_STR("1"));
     }
+    hd.local_links = local_links;
+    hd.local_link_count = local_links ? 1 : 0;
     instance = instance_new(&def, &hd,
                             &(struct instance_env){.transport = &net.t,
                                                    .loop = &story,
@@ -528,101 +532,176 @@ static void start_standalone(void)
         FAIL("%s", err.msg);
 }
 
+#define L "LATTICEDATA_lat"
+#define C "CONFIGDATA_lat"
+
+/* JetStream answers, and what follows happens. */
+static void run_js(uint64_t ms)
+{
+    tick(ms);
+    for (int i = 0; i < 3; i++) {
+        js_run(&net, deliver);
+        tick(0);
+    }
+}
+
+/* As long as nothing happens in a healthy lattice: what is watched lives. */
+static void quiet(uint64_t ms)
+{
+    for (uint64_t end = net.now_ms + ms; net.now_ms < end;) {
+        js_heartbeat(&net, NULL, deliver);
+        run_js(end - net.now_ms < 5000 ? end - net.now_ms : 5000);
+    }
+}
+
 TEST(standalone_serves_when_the_links_of_the_lattice_are_up)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "\"cfg\"") "]}");
-    js_put("CONFIGDATA_lat", "cfg", "{\"url\":\"u\"}");
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "\"cfg\"") "]}");
+    js_put(C, "cfg", "{\"url\":\"u\"}");
     start_standalone();
     CHECK_STR(story, "start; ");
     CHECK(subscribed(CONTROL "linkdefs.put"));
     CHECK(!subscribed(GET));
     CHECK_INT(serving, 0);
-    CHECK(!js_run(&net, deliver));
+    run_js(0);
     CHECK_STR(story, "start; up default; ");
     CHECK(subscribed(GET));
     CHECK_INT(serving, 1);
-    CHECK_INT(instance_next(instance), TIMER_NEVER);
+    CHECK_INT(instance_next(instance), net.now_ms + 15000); /* heartbeats are due */
     heard(call("a", "default"));
     CHECK_STR(story, "start; up default; call default; ");
     stop();
 }
 
-TEST(standalone_without_jetstream_says_so_and_goes_on)
+TEST(standalone_follows_the_buckets)
 {
-    js.off = true;
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "\"cfg\"") "]}");
+    js_put(C, "cfg", "{\"url\":\"u\"}");
     start_standalone();
-    js_run(&net, deliver);
-    CHECK_LOGGED("the lattice's links cannot be read");
-    CHECK(subscribed(GET));
+    run_js(0);
+    js_put(C, "cfg", "{\"url\":\"v\"}"); /* new content: a new link, then the old one goes */
+    run_js(0);
+    CHECK_STR(story, "start; up default; up default; down default; ");
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    run_js(0);
+    CHECK_STR(story, "start; up default; up default; down default; up default; ");
+    js_put(L, "COMPONENT_a", "{\"links\":[]}");
+    run_js(0);
+    run_js(999); /* a's host follows later, perhaps */
+    CHECK_STR(story, "start; up default; up default; down default; up default; ");
+    run_js(1);
+    CHECK_STR(story, "start; up default; up default; down default; up default; down default; ");
+    CHECK_INT(serving, 1);
+    stop();
+}
+
+TEST(standalone_link_that_is_put_has_a_minute_to_get_into_the_bucket)
+{
+    js_make(L);
+    js_make(C);
+    start_standalone();
+    run_js(0);
     send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
-    CHECK_STR(story, "start; up one; ");
-    /* It is tried again, ever more rarely, and said once. */
-    for (int i = 0; i < 10; i++) {
-        CHECK(instance_next(instance) <= net.now_ms + 60000);
-        tick(instance_next(instance) - net.now_ms);
-        js_run(&net, deliver);
-    }
-    CHECK_LOGGED("the lattice's links cannot be read");
-    CHECK_INT(js.requests, 11);
-    CHECK_INT(instance_next(instance), net.now_ms + 60000);
-    /* ... and found when it is there; the link that was put is not in it, and it is long ago. */
-    js.off = false;
-    js_put("LATTICEDATA_lat", "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
-    tick(60000);
-    js_run(&net, deliver);
-    tick(1000); /* hosts have followed, too */
-    js_run(&net, deliver);
-    tick(0);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "default", "{}"), NULL);
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    quiet(59999);
+    CHECK_STR(story, "start; up one; up default; ");
+    quiet(1);
     CHECK_STR(story, "start; up one; up default; down one; ");
     stop();
 }
 
-/* Also behind messages of calls. */
-static void js_run_on(void)
+TEST(standalone_link_that_was_in_the_bucket_has_no_such_grace)
 {
-    while (js_run(&net, deliver))
-        ;
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "default", "{}"), NULL);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("c", "default", "{}"), NULL);
+    js_put(L, "COMPONENT_c", "{\"links\":[" KVLINK("c", "") "]}");
+    run_js(0);
+    CHECK_STR(story, "start; up default; up one; up default; ");
+    js_put(L, "COMPONENT_b", NULL);
+    js_put(L, "COMPONENT_c", NULL);
+    run_js(0);
+    run_js(1000);
+    CHECK_STR(story, "start; up default; up one; up default; down default; down default; ");
+    stop();
 }
 
-TEST(a_call_without_a_link_makes_us_read_the_links_now)
+TEST(standalone_put_with_other_content_than_the_bucket_holds_for_a_minute)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[]}");
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_make(C);
     start_standalone();
-    js_run_on();
-    tick(100000);
-    js.requests = 0;
-    js_put("LATTICEDATA_lat", "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
-    heard(call("b", "default"));
+    run_js(0);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "default", "{\"x\":\"1\"}"), NULL);
+    quiet(59999);
+    CHECK_STR(story, "start; up default; up default; down default; ");
+    quiet(1);
+    CHECK_STR(story, "start; up default; up default; down default; up default; down default; ");
+    stop();
+}
+
+TEST(standalone_without_jetstream_says_so_once_and_goes_on)
+{
+    js.off = true;
+    start_standalone();
+    run_js(0);
+    CHECK_LOGGED("the lattice's links cannot be read");
+    CHECK_LOGGED("nats-server -js starts it");
+    CHECK(subscribed(GET));
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK_STR(story, "start; up one; ");
+    for (int i = 0; i < 20; i++) {
+        CHECK(instance_next(instance) <= net.now_ms + 60000);
+        run_js(instance_next(instance) - net.now_ms);
+    }
+    CHECK_LOGGED("the lattice's links cannot be read"); /* one line */
+    CHECK_INT(instance_stats(instance)->unreadable, 1);
+    CHECK_STR(story, "start; up one; ");
+    /* ... and found when it is there; the link that was put is not in it, and it is long ago. */
+    js.off = false;
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    run_js(60000);
+    CHECK_STR(story, "start; up one; up default; down one; ");
+    stop();
+}
+
+TEST(standalone_looks_again_when_a_call_has_no_link)
+{
+    js.off = true;
+    start_standalone();
+    run_js(0);
+    for (int i = 0; i < 6; i++)
+        run_js(60000);
+    js.off = false;
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    run_js(30000);
     CHECK_STR(story, "start; ");
-    js_run_on();
+    heard(call("b", "default"));
+    for (int i = 0; i < 3; i++)
+        run_js(0);
     CHECK_STR(story, "start; up default; call default; ");
-    CHECK(js.requests > 0);
     stop();
 }
 
 TEST(many_calls_without_a_link_do_not_become_many_readings)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[]}");
+    js.off = true;
     start_standalone();
-    js_run_on();
-    tick(100000);
+    run_js(0);
+    for (int i = 0; i < 6; i++)
+        run_js(60000);
     js.requests = 0;
-    heard(call("x", "default"));
-    js_run_on();
-    size_t one = js.requests;
-    CHECK(one > 0);
-    for (int i = 0; i < 499; i++) {
+    for (int i = 0; i < 2000; i++) {
         call("x", "default");
-        tick(1);
-        js_run_on();
+        for (int k = 0; k < 3; k++)
+            run_js(k == 0);
     }
-    CHECK_INT(js.requests, one);
-    tick(1);
-    js_run_on();
-    CHECK_INT(js.requests, 2 * one);
-    tick(1000);
-    js_run_on();
-    CHECK_INT(js.requests, 2 * one);
+    CHECK_INT(js.requests, 2); /* once a second */
     stop();
 }
 
@@ -658,12 +737,12 @@ TEST(the_links_are_told_with_who_tells_them)
               "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[{\"source_id\":\"a\","
               "\"target\":\"kv\",\"name\":\"one\",\"wit_namespace\":\"wasi\",\"wit_package\":"
               "\"keyvalue\",\"interfaces\":[\"store\"],\"state\":\"ready\",\"for_ms\":0,"
-              "\"attempts\":1,\"calls\":0}],\"left_out\":0}");
+              "\"attempts\":1,\"calls\":0}],\"omitted\":0}");
     net.t.max_payload = 200;
     send_to(CONTROL "links", "_L", "", NULL);
     CHECK(last()->data.len <= 200);
     CHECK_STR((const char *)last()->data.ptr,
-              "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[],\"left_out\":1}");
+              "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[],\"omitted\":1}");
     stop();
 }
 
@@ -704,14 +783,28 @@ TEST(who_has_a_host_publishes_no_events)
     stop();
 }
 
+TEST(standalone_looks_again_when_a_link_is_put)
+{
+    start_standalone();
+    run_js(0);
+    for (int i = 0; i < 6; i++)
+        run_js(60000);
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    run_js(30000);
+    CHECK_STR(story, "start; ");
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "one", "{}"), NULL);
+    run_js(0);
+    CHECK_STR(story, "start; up one; up default; ");
+    stop();
+}
+
 TEST(standalone_goes_on_after_a_time_out)
 {
     js.silent = true;
     start_standalone();
-    js_run(&net, deliver);
-    tick(1999);
+    run_js(1999);
     CHECK(!subscribed(GET));
-    tick(1);
+    run_js(1);
     CHECK(subscribed(GET));
     CHECK_LOGGED("JetStream did not answer within 2000 ms");
     stop();
@@ -719,46 +812,84 @@ TEST(standalone_goes_on_after_a_time_out)
 
 TEST(standalone_reads_again_after_a_reconnect)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
-    js_put("LATTICEDATA_lat", "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_make(C);
     start_standalone();
-    js_run(&net, deliver);
+    run_js(0);
     CHECK_STR(story, "start; up default; up default; ");
-    size_t subs = net.sub_count;
     instance_disconnected(instance);
-    net.now_ms += 100000;
-    js.entries[1].value = "{\"links\":[]}";
-    js_put("LATTICEDATA_lat", "COMPONENT_c", "{\"links\":[" KVLINK("c", "\"none\"") "]}");
+    js_put(L, "COMPONENT_b", "{\"links\":[]}");
+    js_put(L, "COMPONENT_c", "{\"links\":[" KVLINK("c", "\"none\"") "]}");
+    run_js(100000);
+    CHECK_STR(story, "start; up default; up default; ");
     instance_reconnected(instance);
-    js_run(&net, deliver);
-    tick(1000); /* hosts have followed, too */
-    js_run(&net, deliver);
-    tick(0);
+    run_js(0);
+    run_js(1000);
     CHECK_STR(story, "start; up default; up default; down default; ");
     CHECK_STR(health(), "{\"healthy\":false,\"message\":\"link 'default' from 'c': config 'none' "
                         "is not in CONFIGDATA_lat\"}");
-    CHECK_INT(net.sub_count, subs);
+    stop();
+}
+
+TEST(standalone_keeps_its_links_when_their_bucket_is_gone)
+{
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    js_drop(L);
+    for (int i = 0; i < 10; i++)
+        run_js(15000);
+    CHECK_STR(story, "start; up default; ");
+    CHECK_LOGGED("the lattice's links are gone with their bucket: those that are known are kept");
+    CHECK_INT(instance_stats(instance)->unreadable, 1);
+    stop();
+}
+
+TEST(standalone_waits_a_minute_before_it_follows_a_bucket_that_has_lost_writes)
+{
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    js_drop(L);
+    js_make(L); /* empty */
+    for (int i = 0; i < 3; i++)
+        run_js(5000);
+    CHECK_LOGGED("the bucket of the lattice's links has lost writes");
+    CHECK_INT(instance_stats(instance)->older, 1);
+    quiet(30000);
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}"); /* somebody restores it */
+    quiet(29999);
+    CHECK_STR(story, "start; up default; up default; ");
+    quiet(1);
+    quiet(1000); /* hosts have followed, too */
+    CHECK_STR(story, "start; up default; up default; down default; ");
+    heard(call("b", "default"));
+    CHECK(strstr(story, "call default"));
     stop();
 }
 
 TEST(standalone_survives_losing_the_connection_while_it_reads)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
     start_standalone();
     instance_disconnected(instance);
+    tick(0);
     CHECK_LOGGED("the connection was lost");
     CHECK(subscribed(GET));
     instance_reconnected(instance);
-    instance_reconnected(instance); /* while it reads: once more afterwards */
-    js_run(&net, deliver);
+    instance_reconnected(instance);
+    run_js(0);
     CHECK_STR(story, "start; up default; ");
-    CHECK_INT(instance_next(instance), TIMER_NEVER);
     stop();
 }
 
 TEST(standalone_can_leave_or_be_freed_while_it_reads)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
     start_standalone();
     instance_drain(instance, 0);
     tick(0);
@@ -773,16 +904,64 @@ TEST(standalone_can_leave_or_be_freed_while_it_reads)
     CHECK_STR(story, "start; stop; ");
 }
 
-TEST(lost_control_messages_are_logged_and_the_links_read_again)
+TEST(standalone_takes_no_links_once_it_has_left_the_queue_groups)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[]}");
+    js_make(L);
+    js_make(C);
     start_standalone();
-    js_run(&net, deliver);
-    size_t requests = js.requests;
+    run_js(0);
+    answer_at_once = false;
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    heard(call("a", "one"));
+    instance_drain(instance, 0);
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    run_js(0);
+    CHECK_STR(story, "start; up one; call one; up default; "); /* b may call already */
+    left_all();
+    js_put(L, "COMPONENT_c", "{\"links\":[" KVLINK("c", "") "]}");
+    run_js(0);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "two", "{}"), NULL);
+    CHECK_STR(story, "start; up one; call one; up default; ");
+    wcp_reply(held, NULL);
+    tick(10);
+    CHECK_INT(done_count, 1);
+    stop();
+}
+
+TEST(standalone_links_of_a_file_stay_whatever_the_buckets_and_messages_say)
+{
+    struct hostdata hd = {.provider_id = (char[]){"kv"}};
+    struct wcp_err err = {0};
+    static const char json[] = "[" LINK("a", "default", "{\"x\":\"1\"}") "]";
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_make(C);
+    CHECK_INT(
+        local_links_parse((struct wcp_bytes){(const uint8_t *)json, sizeof json - 1}, &hd, &err),
+        0);
+    local_links = hd.local_links;
+    start_standalone();
+    run_js(0);
+    js_put(L, "COMPONENT_a", "{\"links\":[]}");
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "default", "{}"), NULL);
+    send_to(CONTROL "linkdefs.del", NULL, LINK("a", "default", "{}"), NULL);
+    quiet(120000);
+    CHECK_STR(story, "start; up default; ");
+    stop();
+}
+
+TEST(lost_control_messages_are_logged_and_the_links_compared_again)
+{
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    send_to(CONTROL "linkdefs.del", NULL, LINK("a", "default", "{}"), NULL); /* its put is lost */
+    tick(0);
+    CHECK_STR(story, "start; up default; down default; ");
     instance_lost(instance, fake_sub(&net, CONTROL "linkdefs.put"));
-    js_run(&net, deliver);
+    run_js(0);
     CHECK_LOGGED("control messages were dropped");
-    CHECK(js.requests > requests);
+    CHECK_STR(story, "start; up default; down default; up default; ");
     instance_lost(instance, 12345);
     instance_left(instance, 12345);
     instance_writable(instance);

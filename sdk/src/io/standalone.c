@@ -4,6 +4,7 @@
 #include "io/address.h"
 #include "io/host_key.h"
 #include "lattice/host.h"
+#include "lattice/local.h"
 #include "lattice/secrets.h"
 #include <dirent.h>
 #include <errno.h>
@@ -37,6 +38,7 @@ enum {
     LABEL,
     IMAGE,
     WADM_HOST,
+    LINKS,
     HOST_DATA,
     DRAIN,
     LINK_WAIT,
@@ -77,6 +79,8 @@ static const struct option {
                    "publish host events, so that wadm knows it (1 or 0); off, since wadm places "
                    "components on every host it hears of",
                    true},
+    [LINKS] = {"--links", "FILE", "WCP_LINKS",
+               "links besides the lattice's: a JSON list of link documents", true},
     [HOST_DATA] = {"--host-data", "FILE", NULL,
                    "HostData from a file, base64 or JSON; the flags "
                    "above win",
@@ -417,6 +421,18 @@ static int check_no_host(const struct told *t, const struct standalone *out, str
     return 0;
 }
 
+static int read_links(const char *path, const char *by, struct hostdata *hd, struct wcp_err *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    int rc = read_file(AT_FDCWD, path, HOSTDATA_MAX, &text, &n, err);
+    if (rc || !text)
+        return wcp_wrap(err, "%s", by);
+    rc = local_links_parse((struct wcp_bytes){(const uint8_t *)text, n}, hd, err);
+    free_wiped(text, n);
+    return rc ? wcp_wrap(err, "%s: %s", by, path) : 0;
+}
+
 static int make(const struct told *t, const char *name, struct standalone *out, struct wcp_err *err)
 {
     struct hostdata *hd = &out->hd;
@@ -450,6 +466,8 @@ static int make(const struct told *t, const char *name, struct standalone *out, 
         return rc;
     for (size_t i = 0; i < t->config.n; i++)
         config_put(&hd->config, t->config.at[i].key, t->config.at[i].value);
+    if (t->value[LINKS] && (rc = read_links(t->value[LINKS], t->by[LINKS], hd, err)))
+        return rc;
     if (t->value[SECRETS_DIR])
         return read_folder(t->value[SECRETS_DIR], t->by[SECRETS_DIR], put_secret, hd, err);
     return 0;

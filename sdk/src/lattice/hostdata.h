@@ -29,12 +29,15 @@ struct hostdata {
     struct secrets secrets;
     struct linkdef *links;
     size_t link_count;
+    struct linkdef *local_links; /* of --links: only this process knows them */
+    size_t local_link_count;
     size_t bad_links; /* malformed ones, left out with a warning each */
     struct strings cluster_issuers;
     int64_t default_rpc_timeout_ms; /* -1 absent */
     bool structured_logging;
     char *log_level; /* NULL: absent */
     struct otel_config otel;
+    char *js_domain; /* of JetStream; NULL: the server's own */
     bool standalone; /* made from flags and environment, not by a host: the lattice has the links */
     struct registration registration;
     bool listens;          /* callers come over sockets, too: see local.h */

@@ -296,6 +296,23 @@ static bool is_repetition(const struct link *old, const struct link *l, const st
     return same_content(old, l);
 }
 
+static void put_again(struct link *l, uint64_t told_at)
+{
+    struct links *t = table_of(l);
+    if (!told_at) { /* the bucket has it: if it no longer has, that is not because it is late */
+        l->told_at = 0;
+        l->gone_at = 0;
+        l->sync = t->sync;
+        return;
+    }
+    if (!l->sync || l->sync != t->sync)
+        l->told_at = told_at;
+    if (!l->up) { /* somebody wants it, now */
+        link_hurry(l);
+        tell_added(l);
+    }
+}
+
 /* own: secrets of a local link; NULL: they are in def, sealed. */
 static void put(struct links *t, struct linkdef *def, const char *why, uint64_t told_at,
                 const struct secrets *own)
@@ -316,6 +333,10 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         return;
     }
     struct link *old = same_key(t, &w);
+    if (old && old->local && !own) { /* this process knows better */
+        linkdef_free(def);
+        return;
+    }
     if (!old && t->count >= t->max) {
         wcp_fail(&err, WCP_ETOOBIG, "refused: there are %zu links already, the limit is %zu",
                  t->count, t->max);
@@ -331,17 +352,11 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         (void)codec_parse(config_get(l->config, "wrpc-codec"), &l->pub.codec, &err); /* err tells */
     if (old && is_repetition(old, l, &err)) {
         forget(l); /* hosts send each link several times */
-        old->told_at = told_at > old->told_at ? told_at : old->told_at;
-        old->sync = t->sync;
-        old->gone_at = 0;
-        bool was_up = old->up;
-        link_hurry(old);
-        if (!was_up)
-            tell_added(old);
+        put_again(old, told_at);
         return;
     }
     l->told_at = told_at;
-    l->sync = t->sync;
+    l->sync = told_at ? 0 : t->sync;
     if (err.code)
         link_refuse(l, &err);
     else
@@ -372,7 +387,7 @@ void links_del(struct links *t, const struct linkdef *def)
         return;
     struct wcp_link w = link_public(def, role);
     struct link *l = same_key(t, &w);
-    if (!l)
+    if (!l || l->local)
         return; /* every host says it, and to everyone: not worth a line */
     wcp_log(WCP_INFO, "link is deleted", "link", w.name.ptr, role == WCP_TARGET ? "from" : "to",
             link_peer(&w).ptr, NULL);
@@ -400,7 +415,7 @@ uint64_t links_sync_end(struct links *t, uint32_t grace_ms)
             continue;
         }
         l->gone_at = l->gone_at ? l->gone_at : now(t);
-        if (l->pub.role == WCP_TARGET && now(t) < l->gone_at + HOSTS_FOLLOW_MS) {
+        if (l->sync && l->pub.role == WCP_TARGET && now(t) < l->gone_at + HOSTS_FOLLOW_MS) {
             again = again < l->gone_at + HOSTS_FOLLOW_MS ? again : l->gone_at + HOSTS_FOLLOW_MS;
             continue;
         }

@@ -63,8 +63,8 @@ struct rpc_links links_for_rpc(struct links *t);
 
 /* A link that we were told of. Takes the content of *l. */
 void links_put(struct links *t, struct linkdef *l);
-/* The same for a link that only this process knows, with secrets (copied): no reading of the
- * lattice's buckets takes it away. */
+/* The same for a link that only this process knows, with secrets (copied): neither messages nor the
+ * lattice's buckets change it or take it away. */
 void links_put_local(struct links *t, struct linkdef *l, const struct secrets *secrets);
 /* The link of that role, peer, namespace, package and name; no matter when there is none. */
 void links_del(struct links *t, const struct linkdef *l);
