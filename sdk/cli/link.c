@@ -282,7 +282,7 @@ int cmd_link_del(const struct options *o, struct wcp_err *err)
     struct session *s = NULL;
     bool direct = o->value[OPT_DIRECT] != NULL;
     int rc = options_link(o, o->value[OPT_TARGET], false, &l, err);
-    if (rc == 0 && direct && !*l.target)
+    if (rc == 0 && direct && !o->value[OPT_TARGET])
         rc = wcp_fail(err, WCP_EINVAL, "--target ID is missing: with --direct both ends are told");
     if (rc == 0)
         rc = session_open(o, &s, err);

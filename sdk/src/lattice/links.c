@@ -302,6 +302,7 @@ static void put_again(struct link *l, uint64_t told_at)
     l->gone_at = 0;
     if (!told_at) { /* the bucket has it: if it no longer has, that is not because it is late */
         l->told_at = 0;
+        l->gone_at = 0;
         l->sync = t->sync;
         return;
     }
@@ -415,7 +416,7 @@ uint64_t links_sync_end(struct links *t, uint32_t grace_ms)
             continue;
         }
         l->gone_at = l->gone_at ? l->gone_at : now(t);
-        if (l->pub.role == WCP_TARGET && now(t) < l->gone_at + HOSTS_FOLLOW_MS) {
+        if (l->sync && l->pub.role == WCP_TARGET && now(t) < l->gone_at + HOSTS_FOLLOW_MS) {
             again = again < l->gone_at + HOSTS_FOLLOW_MS ? again : l->gone_at + HOSTS_FOLLOW_MS;
             continue;
         }

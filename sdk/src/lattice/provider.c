@@ -74,13 +74,18 @@ static void compare_at(struct wcp_instance *i, uint64_t at)
 
 /* --- what control messages ask for --- */
 
+/* Whoever gets a link while we leave may call at once, and reach us until we are out of the queue
+ * groups. What we ourselves would call over is not begun any more. */
+static bool takes(const struct wcp_instance *i, const struct linkdef *l)
+{
+    bool calls_us = strcmp(l->source_id, i->hd.provider_id) != 0;
+    return i->state == RUNNING || (i->state == LEAVING && calls_us && !rpc_has_left(i->rpc));
+}
+
 static void on_put(void *ctx, struct linkdef *l)
 {
     struct wcp_instance *i = ctx;
-    /* Whoever gets a link while we leave may call at once, and reach us as long as we are in the
-     * queue groups. What we ourselves would call over is not begun any more. */
-    bool calls_us = strcmp(l->source_id, i->hd.provider_id) != 0;
-    if (i->state != RUNNING && !(i->state == LEAVING && calls_us)) {
+    if (!takes(i, l)) {
         linkdef_free(l);
         return;
     }
@@ -271,7 +276,7 @@ static void on_stored_begin(void *ctx)
 static void on_stored_link(void *ctx, struct linkdef *l, const char *why)
 {
     struct wcp_instance *i = ctx;
-    if (i->state == RUNNING)
+    if (takes(i, l))
         links_sync_put(i->links, l, why);
 }
 

@@ -267,12 +267,17 @@ size_t rpc_running(const struct rpc *r)
     return r->running_in + r->running_out;
 }
 
-bool rpc_idle(const struct rpc *r)
+bool rpc_has_left(const struct rpc *r)
 {
     for (size_t i = 0; i < r->served_count; i++)
         if (!r->served[i].left)
             return false;
-    return rpc_running(r) == 0 && !r->headless;
+    return true;
+}
+
+bool rpc_idle(const struct rpc *r)
+{
+    return rpc_has_left(r) && rpc_running(r) == 0 && !r->headless;
 }
 
 /* Each failure can run callbacks that end others, so look anew. framed: also those that have a

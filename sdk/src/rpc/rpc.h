@@ -48,6 +48,7 @@ void rpc_serve(struct rpc *r, const struct wcp_export *e);
 /* Leaves all of those subscriptions; running calls go on, and connections whose header comes within
  * 100 ms. Accept no more of them. */
 void rpc_leave(struct rpc *r);
+bool rpc_has_left(const struct rpc *r); /* after rpc_leave: no more invocations come */
 /* Every function subscription has been left and no call is running, neither in nor out, nor may one
  * begin on a connection. */
 bool rpc_idle(const struct rpc *r);
