@@ -431,6 +431,36 @@ TEST(lattice_tells_what_it_has_when_an_answer_is_lost)
     end();
 }
 
+TEST(lattice_ends_right_whichever_answer_or_message_is_lost)
+{
+    for (size_t lost = 1; lost <= 12; lost++) {
+        js = (struct fake_js){.lose_answer = lost <= 6 ? lost : 0, .lose = lost > 6 ? lost - 6 : 0};
+        js_put(L, "COMPONENT_a", "{\"links\":[" LINK("a", "kv", "", "\"one\"") "]}");
+        js_put(L, "COMPONENT_b", "{\"links\":[" LINK("b", "kv", "", "\"two\"") "]}");
+        js_put(C, "one", "{\"url\":\"1\"}");
+        js_put(C, "two", "{\"url\":\"2\"}");
+        begin();
+        run();
+        for (int i = 0; i < 10; i++) {
+            tick(3000);
+            run();
+            js_heartbeat(&net, NULL, deliver);
+        }
+        js_put(L, "COMPONENT_a", NULL);
+        js_put(C, "two", "{\"url\":\"3\"}");
+        char last[sizeof story] = "";
+        for (int i = 0; i < 10; i++) {
+            if (*run())
+                memcpy(last, story, sizeof last);
+            js_heartbeat(&net, NULL, deliver);
+            tick(3000);
+        }
+        if (strcmp(last, "b>kv url=3; complete. ") != 0)
+            FAIL("%zu is lost: %s", lost, last);
+        end();
+    }
+}
+
 TEST(lattice_after_a_reconnect_is_what_the_buckets_are_then)
 {
     js_put(L, "COMPONENT_a", "{\"links\":[" LINK("a", "kv", "", "\"one\"") "]}");
