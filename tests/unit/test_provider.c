@@ -664,7 +664,6 @@ TEST(standalone_without_jetstream_says_so_once_and_goes_on)
     js.off = false;
     js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
     run_js(60000);
-    run_js(HOSTS_FOLLOW_MS);
     CHECK_STR(story, "start; up one; up default; down one; ");
     stop();
 }

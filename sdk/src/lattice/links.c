@@ -302,7 +302,6 @@ static void put_again(struct link *l, uint64_t told_at)
     l->gone_at = 0;
     if (!told_at) { /* the bucket has it: if it no longer has, that is not because it is late */
         l->told_at = 0;
-        l->gone_at = 0;
         l->sync = t->sync;
         return;
     }
