@@ -118,7 +118,7 @@ static void hear(void)
 /* All outcomes but those named are 0; how many calls, of which outcome. */
 static void ended(bool incoming, enum outcome o, uint64_t n)
 {
-    for (int i = 0; i < OUTCOMES; i++)
+    for (int i = 0; i < OUTCOME_COUNT; i++)
         if (fixture_ended(&f, incoming, (enum outcome)i) != (i == (int)o ? n : 0))
             FAIL("outcome %d: %llu calls, expected %llu", i,
                  (unsigned long long)fixture_ended(&f, incoming, (enum outcome)i),
@@ -308,8 +308,8 @@ TEST(outgoing_calls_are_counted_by_how_they_end)
 {
     fixture_init(&f, &(struct wcp_limits){.call_ms = 100});
     capture_start();
-    uint64_t want[OUTCOMES] = {0};
-    for (int o = 0; o < OUTCOMES; o++) {
+    uint64_t want[OUTCOME_COUNT] = {0};
+    for (int o = 0; o < OUTCOME_COUNT; o++) {
         if (o == OUTCOME_ERROR || o == OUTCOME_LINK_FAILED || o == OUTCOME_REFUSED ||
             o == OUTCOME_TOO_BIG)
             continue; /* see below, or not of outgoing calls */
@@ -337,7 +337,7 @@ TEST(outgoing_calls_are_counted_by_how_they_end)
         }
         want[o]++;
         CHECK_INT(stats_for("add", false)->running, 0);
-        for (int i = 0; i < OUTCOMES; i++)
+        for (int i = 0; i < OUTCOME_COUNT; i++)
             CHECK_INT(stats_for("add", false)->ended[i], want[i]);
     }
     CHECK_INT(done_count, 6); /* all but the one that was cancelled */
