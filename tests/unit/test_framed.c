@@ -686,7 +686,7 @@ TEST(a_call_without_its_link_waits_and_then_ends_without_a_byte)
     CHECK(!conn.closed && !handled);
     fixture_pass_ms(&f, 500);
     sends("");
-    CHECK_LOGGED("there is no working link 'default' from 'peer'");
+    CHECK_LOGGED("no link 'default' from 'peer' to 'me'");
     finish();
 }
 

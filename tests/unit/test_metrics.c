@@ -471,6 +471,22 @@ TEST(a_trace_goes_from_a_call_to_what_is_done_for_it)
     fixture_close(&f);
 }
 
+TEST(lines_about_calls_that_failed_have_their_trace)
+{
+    start(&(struct wcp_limits){.call_ms = 100});
+    invoke_traced(PARENT, "");
+    wcp_trace_call(&kept->call);
+    call();
+    wcp_trace_call(NULL);
+    fixture_pass_ms(&f, 100);
+    CHECK_TRACED("a call was not served", 1);
+    CHECK_TRACED("an outgoing call failed", 1);
+    vec_api_add_ok(kept, 5);
+    hear();
+    fixture_pass_ms(&f, 100); /* the peer's accept is no longer waited for */
+    fixture_close(&f);
+}
+
 TEST(what_a_stream_delivers_belongs_to_its_call)
 {
     start(NULL);
