@@ -93,7 +93,7 @@ uint64_t fixture_ended(const struct fixture *f, bool incoming, enum outcome o)
 uint64_t fixture_failed(const struct fixture *f, bool incoming)
 {
     uint64_t n = 0;
-    for (int o = OUTCOME_ERROR + 1; o < OUTCOMES; o++)
+    for (int o = OUTCOME_ERROR + 1; o < OUTCOME_COUNT; o++)
         n += fixture_ended(f, incoming, (enum outcome)o);
     return n;
 }

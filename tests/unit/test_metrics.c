@@ -118,7 +118,7 @@ static void hear(void)
 /* All outcomes but those named are 0; how many calls, of which outcome. */
 static void ended(bool incoming, enum outcome o, uint64_t n)
 {
-    for (int i = 0; i < OUTCOMES; i++)
+    for (int i = 0; i < OUTCOME_COUNT; i++)
         if (fixture_ended(&f, incoming, (enum outcome)i) != (i == (int)o ? n : 0))
             FAIL("outcome %d: %llu calls, expected %llu", i,
                  (unsigned long long)fixture_ended(&f, incoming, (enum outcome)i),
@@ -308,8 +308,8 @@ TEST(outgoing_calls_are_counted_by_how_they_end)
 {
     fixture_init(&f, &(struct wcp_limits){.call_ms = 100});
     capture_start();
-    uint64_t want[OUTCOMES] = {0};
-    for (int o = 0; o < OUTCOMES; o++) {
+    uint64_t want[OUTCOME_COUNT] = {0};
+    for (int o = 0; o < OUTCOME_COUNT; o++) {
         if (o == OUTCOME_ERROR || o == OUTCOME_LINK_FAILED || o == OUTCOME_REFUSED ||
             o == OUTCOME_TOO_BIG)
             continue; /* see below, or not of outgoing calls */
@@ -337,7 +337,7 @@ TEST(outgoing_calls_are_counted_by_how_they_end)
         }
         want[o]++;
         CHECK_INT(stats_for("add", false)->running, 0);
-        for (int i = 0; i < OUTCOMES; i++)
+        for (int i = 0; i < OUTCOME_COUNT; i++)
             CHECK_INT(stats_for("add", false)->ended[i], want[i]);
     }
     CHECK_INT(done_count, 6); /* all but the one that was cancelled */
@@ -468,6 +468,22 @@ TEST(a_trace_goes_from_a_call_to_what_is_done_for_it)
     CHECK_TRACED("outside", 0);
     vec_api_add_ok(kept, 5);
     hear();
+    fixture_close(&f);
+}
+
+TEST(lines_about_calls_that_failed_have_their_trace)
+{
+    start(&(struct wcp_limits){.call_ms = 100});
+    invoke_traced(PARENT, "");
+    wcp_trace_call(&kept->call);
+    call();
+    wcp_trace_call(NULL);
+    fixture_pass_ms(&f, 100);
+    CHECK_TRACED("a call was not served", 1);
+    CHECK_TRACED("an outgoing call failed", 1);
+    vec_api_add_ok(kept, 5);
+    hear();
+    fixture_pass_ms(&f, 100); /* the peer's accept is no longer waited for */
     fixture_close(&f);
 }
 

@@ -13,10 +13,10 @@
 
 /* --- load --- */
 
-enum outcome { RIGHT, WRONG, FAILED, HUNG, OUTCOMES };
+enum verdict { RIGHT, WRONG, FAILED, HUNG, OUTCOMES };
 
 /* Of a call that load made: of api.pipe, or of api.add, with this sum. */
-static enum outcome judge(const struct call *c, uint32_t sum)
+static enum verdict judge(const struct call *c, uint32_t sum)
 {
     struct wcp_buf wanted = {0}, got = {0};
     int status = c->status;

@@ -25,7 +25,7 @@ struct admin {
 
 /* --- what this process is --- */
 
-/* Field number n of /proc/self/statm, in pages. */
+/* The second number there, in pages. */
 static uint64_t resident_bytes(void)
 {
     unsigned long long size = 0, resident = 0;

@@ -75,7 +75,7 @@ void metric_alone(struct wcp_buf *b, const char *name, const char *type, const c
 
 /* --- calls --- */
 
-static const char *const outcomes[OUTCOMES] = {
+static const char *const outcomes[OUTCOME_COUNT] = {
     [OUTCOME_OK] = "ok",
     [OUTCOME_ERROR] = "error",
     [OUTCOME_FAILED] = "failed",
@@ -109,7 +109,7 @@ static const struct families directions[] = {
 
 static void put_ended(struct wcp_buf *b, const char *name, const struct call_stats *s)
 {
-    for (int o = 0; o < OUTCOMES; o++) {
+    for (int o = 0; o < OUTCOME_COUNT; o++) {
         if (s->incoming ? o == OUTCOME_CANCELLED : o == OUTCOME_REFUSED || o == OUTCOME_LINK_FAILED)
             continue; /* these are the other side's */
         const char *text = o == OUTCOME_ABSENT && !s->incoming ? "no_responder" : outcomes[o];

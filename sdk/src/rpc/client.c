@@ -140,12 +140,15 @@ static void fail(struct exchange *x, int status, const char *why, bool tell_peer
         return;
     static const char what[] = "an outgoing call failed";
     exchange_failed(x, status);
+    struct trace before;
+    trace_enter(x->trace, &before);
     if (complain(x->rpc, what, status))
         wcp_log(WCP_WARN, what, "function", x->func->name, "to",
                 x->link     ? peer_id(x->link).ptr
                 : x->framed ? "a socket"
                             : "another id",
                 "why", why, NULL);
+    trace_back(&before);
     x->busy++;
     give_up(o, status, tell_peer);
     if (!o->delivered)

@@ -149,7 +149,7 @@ enum outcome {
     OUTCOME_TIMEOUT,
     OUTCOME_CLOSED, /* a connection was lost, messages of the call were, or we are ending */
     OUTCOME_CANCELLED,
-    OUTCOMES
+    OUTCOME_COUNT
 };
 
 /* How long calls took until their answer, in microseconds: at most this, per bucket. */
@@ -163,7 +163,7 @@ struct call_stats {
     const struct wcp_func *func;
     bool incoming;
     size_t running;
-    uint64_t ended[OUTCOMES];
+    uint64_t ended[OUTCOME_COUNT];
     uint64_t took[CALL_BUCKETS + 1], took_us; /* of answered ones; the last: longer; and the sum */
 };
 const struct call_stats *rpc_call_stats(const struct rpc *r); /* those served come first */

@@ -148,7 +148,10 @@ static void log_failed(struct invocation *v, int status, const char *why)
     if (!complain(v->x.rpc, what, status))
         return;
     snprintf(from, sizeof from, "%s", v->source); /* a header can be as long as a message */
+    struct trace before;
+    trace_enter(v->x.trace, &before);
     wcp_log(WCP_WARN, what, "function", v->x.func->name, "from", from, "why", why, NULL);
+    trace_back(&before);
 }
 
 /* The call is over before its time: the caller sees the end of its results without a value, its
