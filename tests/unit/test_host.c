@@ -331,6 +331,19 @@ TEST(host_starts_nothing_else)
     stop();
 }
 
+TEST(host_answers_in_utf8_when_it_quotes_a_part)
+{
+    char json[400], id[200] = "x";
+    start();
+    for (int i = 0; i < 60; i++)
+        strcat(id, "\xc3\xbc");
+    snprintf(json, sizeof json, "{\"provider_id\":\"%s\",\"provider_ref\":\"r\"}", id);
+    const char *got = ask("provider.start", json);
+    CHECK(strstr(got, "start no other: x\xc3\xbc"));
+    CHECK(wcp_is_utf8((struct wcp_bytes){(const uint8_t *)got, strlen(got)}));
+    stop();
+}
+
 TEST(host_bounds_what_it_is_adopted_with)
 {
     char json[70000], value[66000];

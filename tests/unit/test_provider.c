@@ -14,9 +14,8 @@ static char story[4096];
 static int done_count, done_status = -1, serving;
 static const char *start_fails, *up_fails;
 static struct wcp_call *held; /* the handler's calls, newest first */
-static bool answer_at_once = true;
+static bool answer_at_once = true, registered;
 static uint32_t drain_ms, link_wait_ms; /* what the operator says */
-static bool own_host;
 static struct linkdef *local_links; /* one, of --links; NULL: none */
 
 static void say(const char *what, const char *name)
@@ -127,15 +126,14 @@ static void make(bool standalone, const char *links)
     hd.standalone = standalone;
     hd.drain_ms = drain_ms;
     hd.link_wait_ms = link_wait_ms;
-    if (own_host) {
-        hd.registration.on = true;
-        hd.registration.image = wcp_str_dup(WCP_STR("image"));
-        hd.registration.friendly_name = wcp_str_dup(WCP_STR("kv-machine"));
-        hd.registration.provider_name = wcp_str_dup(WCP_STR("kv"));
-        hd.registration.version = wcp_str_dup(WCP_STR("1"));
-    }
     hd.local_links = local_links;
     hd.local_link_count = local_links ? 1 : 0;
+    if (registered)
+        hd.registration = (struct registration){.on = true,
+                                                .image = wcp_str_dup(WCP_STR("i")),
+                                                .friendly_name = wcp_str_dup(WCP_STR("f")),
+                                                .provider_name = wcp_str_dup(WCP_STR("n")),
+                                                .version = wcp_str_dup(WCP_STR("0.1.0"))};
     instance = instance_new(&def, &hd,
                             &(struct instance_env){.transport = &net.t,
                                                    .loop = &story,
@@ -759,7 +757,7 @@ static const char *last_event(const char *name)
 
 TEST(who_is_its_own_host_publishes_what_becomes_of_its_links)
 {
-    own_host = true;
+    registered = true;
     start_standalone();
     js_run(&net, deliver);
     up_fails = "no";
@@ -965,5 +963,83 @@ TEST(lost_control_messages_are_logged_and_the_links_compared_again)
     instance_lost(instance, 12345);
     instance_left(instance, 12345);
     instance_writable(instance);
+    stop();
+}
+
+/* --- a host of its own: the commands are in test_host.c --- */
+
+#define CTL "wasmbus.ctl.v1.lat."
+
+static size_t count_sent(const char *subject, const char *part)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < net.count; i++)
+        n += strcmp(net.sent[i].subject, subject) == 0 &&
+             strstr((const char *)net.sent[i].data.ptr, part) != NULL;
+    return n;
+}
+
+static void start_registered(void)
+{
+    registered = true;
+    js.off = true;
+    start_standalone();
+    CHECK_INT(count_sent("wasmbus.evt.lat.provider_started", ""), 0); /* not before it serves */
+    run_js(0);
+    CHECK_INT(serving, 1);
+    CHECK_INT(count_sent("wasmbus.evt.lat.provider_started", "\"source\":\"NHOST\""), 1);
+    CHECK_INT(count_sent("wasmbus.evt.lat.health_check_passed", "\"provider_id\":\"kv\""), 1);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+}
+
+TEST(registered_answers_as_a_host_once_it_serves)
+{
+    start_registered();
+    send_to(CTL "host.ping", "_P", "", NULL);
+    CHECK_INT(count_sent("_P", "\"id\":\"NHOST\""), 1);
+    up_fails = "no backend";
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "two", "{}"), NULL);
+    tick(30000);
+    CHECK_INT(count_sent("wasmbus.evt.lat.health_check_failed", "\"provider_id\":\"kv\""), 1);
+    stop();
+}
+
+TEST(registered_leaves_when_told_and_answers_in_time)
+{
+    start_registered();
+    answer_at_once = false;
+    heard(call("a", "one"));
+    send_to(CTL "provider.*.NHOST", "_X", "{}", NULL); /* no such command */
+    CHECK_INT(count_sent("_X", "unsupported subject"), 1);
+    struct wcp_msg m =
+        fake_message(&net, CTL "provider.stop.NHOST", "_S",
+                     (struct wcp_bytes){(const uint8_t *)"{\"provider_id\":\"kv\"}", 20}, NULL);
+    instance_message(instance, fake_sub(&net, CTL "provider.*.NHOST"), &m);
+    fake_done(&net, &m);
+    left_all();
+    CHECK(net.subs[fake_sub(&net, GET)].left);
+    tick(999);
+    CHECK_INT(count_sent("_S", ""), 0);
+    tick(1);
+    CHECK_INT(count_sent("_S", "successfully stopped provider"), 1);
+    CHECK_INT(done_count, 0); /* the call still runs */
+    wcp_reply(held, NULL);
+    tick(10);
+    CHECK_INT(done_count, 1);
+    CHECK_INT(count_sent("wasmbus.evt.lat.provider_stopped", ""), 1);
+    stop();
+}
+
+TEST(registered_obeys_shutdowns_meant_for_itself)
+{
+    start_registered();
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NOTHER\"}", NULL);
+    CHECK_INT(net.subs[fake_sub(&net, GET)].left, 0);
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NHOST\"}", NULL);
+    left_all();
+    tick(0);
+    CHECK_INT(done_count, 1);
+    CHECK_INT(count_sent("_S", "shutting down"), 1);
+    CHECK_INT(count_sent("wasmbus.evt.lat.provider_stopped", ""), 1);
     stop();
 }

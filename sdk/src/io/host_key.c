@@ -31,54 +31,62 @@ static int read_seed(int fd, char seed[NKEY_SEED_LEN + 1], struct wcp_err *err)
 {
     char text[NKEY_SEED_LEN + 8] = "";
     ssize_t n = read(fd, text, sizeof text - 1);
-    if (n < 0)
-        return wcp_fail(err, WCP_EIO, "%s", strerror(errno));
-    text[strcspn(text, " \r\n")] = '\0';
-    if (n == 0) {
+    size_t len = strcspn(text, " \r\n");
+    int rc = 0;
+    if (n < 0) {
+        rc = wcp_fail(err, WCP_EIO, "%s", strerror(errno));
+    } else if (n == 0) {
         make_seed(seed);
         if (write(fd, seed, NKEY_SEED_LEN) != NKEY_SEED_LEN || write(fd, "\n", 1) != 1 ||
             fsync(fd) != 0)
-            return wcp_fail(err, WCP_EIO, "cannot be written: %s", strerror(errno));
+            rc = wcp_fail(err, WCP_EIO, "cannot be written: %s", strerror(errno));
+    } else if (len != NKEY_SEED_LEN) {
+        rc = wcp_fail(err, WCP_EINVAL, "%zu characters found, a seed SN... of %d expected", len,
+                      NKEY_SEED_LEN);
     } else {
         memcpy(seed, text, NKEY_SEED_LEN);
         seed[NKEY_SEED_LEN] = '\0';
-        if (strlen(text) != NKEY_SEED_LEN)
-            return wcp_fail(err, WCP_EINVAL, "%zu characters found, a seed SN... of %d expected",
-                            strlen(text), NKEY_SEED_LEN);
     }
     sodium_memzero(text, sizeof text);
-    return 0;
+    return rc;
+}
+
+/* *lock becomes -1 if it is another process's. */
+static int lock_file(const char *path, int *lock, struct wcp_err *err)
+{
+    int rc = open_file(path, lock, err);
+    if (rc || flock(*lock, LOCK_EX | LOCK_NB) == 0)
+        return rc;
+    if (errno == EWOULDBLOCK)
+        wcp_log(WCP_WARN,
+                "another process uses this host key, so this one gets a fresh key: give each "
+                "replica a file of its own",
+                "file", path, NULL);
+    else
+        rc = wcp_fail(err, WCP_EIO, "%s: cannot be locked: %s", path, strerror(errno));
+    close(*lock);
+    *lock = -1;
+    return rc;
 }
 
 int host_key_open(const char *path, char id[NKEY_PUBLIC_LEN + 1], int *lock, struct wcp_err *err)
 {
     char seed[NKEY_SEED_LEN + 1] = "";
-    int rc = path ? open_file(path, lock, err) : 0;
-    if (!path)
-        *lock = -1;
+    *lock = -1;
+    int rc = path ? lock_file(path, lock, err) : 0;
     if (rc)
         return rc;
-    if (path && flock(*lock, LOCK_EX | LOCK_NB) == 0) {
-        rc = read_seed(*lock, seed, err);
-    } else if (path && errno != EWOULDBLOCK) {
-        rc = wcp_fail(err, WCP_EIO, "cannot be locked: %s", strerror(errno));
-    } else {
-        if (path) {
-            wcp_log(WCP_WARN,
-                    "another process uses this host key, so this one gets a fresh key: give each "
-                    "replica a file of its own",
-                    "file", path, NULL);
-            close(*lock);
-            *lock = -1;
-        }
+    if (*lock < 0)
         make_seed(seed);
-    }
+    else
+        rc = read_seed(*lock, seed, err);
     if (!rc)
         rc = nkey_public(seed, NKEY_SERVER, id, err);
     sodium_memzero(seed, sizeof seed);
     if (rc && *lock >= 0) {
         close(*lock);
         *lock = -1;
+        return wcp_wrap(err, "%s", path);
     }
-    return rc && path ? wcp_wrap(err, "%s", path) : rc;
+    return rc;
 }

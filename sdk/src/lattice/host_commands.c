@@ -5,7 +5,8 @@
 #include <strings.h>
 #include <wcp/log.h>
 
-#define TEXTS_MAX 65536 /* bytes of labels, and of annotations: all must fit one message */
+#define STOP_REPLY_MS 1000  /* those who wait for answer and event give up after 2 s */
+#define TEXTS_MAX     65536 /* bytes of labels, and of annotations: all must fit one message */
 
 /* --- labels --- */
 
@@ -85,19 +86,32 @@ static int get(struct host *h, struct json_object *o, const char *reply, struct 
     return 0;
 }
 
-/* Texts of a command, one block each; absent is an error but for host_id, which must be ours. */
-static int read_texts(const struct host *h, struct json_object *o, const char *const names[2],
-                      char *out[2], struct wcp_err *err)
+/* A command may name the host that it is for. */
+static int check_host(const struct host *h, struct json_object *o, struct wcp_err *err)
 {
     char *host = NULL;
     int rc = member_text(o, "host_id", &host, err);
     if (!rc && host && *host && strcmp(host, h->id) != 0)
         rc = wcp_fail(err, WCP_EINVAL, "host_id: %.60s found, %s expected", host, h->id);
     free(host);
+    return rc;
+}
+
+static int missing(const char *name, struct wcp_err *err)
+{
+    wcp_fail(err, WCP_EPROTO, "%s is missing", name);
+    return WCP_EPROTO;
+}
+
+/* The texts that a command must have: names to out, for free(); and its host. */
+static int read_texts(const struct host *h, struct json_object *o, const char *const names[2],
+                      char *out[2], struct wcp_err *err)
+{
+    int rc = check_host(h, o, err);
     for (size_t i = 0; !rc && i < 2 && names[i]; i++) {
         rc = member_text(o, names[i], &out[i], err);
         if (!rc && !out[i])
-            rc = wcp_fail(err, WCP_EPROTO, "%s is missing", names[i]);
+            rc = missing(names[i], err);
     }
     return rc;
 }
@@ -105,7 +119,7 @@ static int read_texts(const struct host *h, struct json_object *o, const char *c
 static int stop_host(struct host *h, struct json_object *o, const char *reply, struct wcp_err *err)
 {
     int64_t timeout_ms = 0;
-    int rc = read_texts(h, o, (const char *const[2]){NULL}, NULL, err);
+    int rc = check_host(h, o, err);
     if (!rc)
         rc = member_integer(o, "timeout", &timeout_ms, err);
     if (!rc && (timeout_ms < 0 || timeout_ms > UINT32_MAX))
@@ -214,10 +228,11 @@ static int start_provider(struct host *h, struct json_object *o, const char *rep
         h->adopted = true;
         h->annotations = annotations;
         annotations = (struct config){0};
+        wcp_log(WCP_INFO, "adopted by provider.start", "as", texts[1], "instead_of", h->image,
+                NULL);
         free(h->image);
         h->image = texts[1];
         texts[1] = NULL;
-        wcp_log(WCP_INFO, "adopted by provider.start", "image", h->image, NULL);
         if (config.n)
             wcp_log(WCP_WARN,
                     "the configurations named by provider.start are not used: this provider was "
@@ -239,13 +254,13 @@ static int stop_provider(struct host *h, struct json_object *o, const char *repl
                          struct wcp_err *err)
 {
     char *id = NULL;
-    int rc = read_texts(h, o, (const char *const[2]){NULL}, NULL, err);
+    int rc = check_host(h, o, err);
     if (!rc)
         rc = member_text(o, "provider_id", &id, err);
     if (!rc && !id)
         rc = member_text(o, "provider_ref", &id, err); /* older clients say it so */
     if (!rc && !id)
-        rc = wcp_fail(err, WCP_EPROTO, "provider_id is missing");
+        rc = missing("provider_id", err);
     if (!rc && (strcmp(id, h->c.provider_id) != 0 || h->leaving))
         rc = wcp_fail(err, WCP_ENOENT, "provider with that ID is not running");
     free(id);

@@ -6,9 +6,8 @@
 #include "lattice/host.h"
 #include "lattice/json.h"
 
-#define HOST_SUBS     6
-#define HOST_CTL      "wasmbus.ctl.v1."
-#define STOP_REPLY_MS 1000 /* those who wait for answer and event give up after 2 s */
+#define HOST_SUBS 6
+#define HOST_CTL  "wasmbus.ctl.v1."
 
 struct host {
     struct host_config c;

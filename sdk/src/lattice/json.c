@@ -1,5 +1,6 @@
 /* json.c: reading JSON that others wrote: strict, bounded, with errors that say where. */
 #include "lattice/json.h"
+#include "base/str.h"
 #include <json-c/printbuf.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -307,7 +308,16 @@ int member_object(struct json_object *o, const char *name, struct json_object **
 
 void json_add_text(struct json_object *o, const char *member, const char *text)
 {
-    json_object_object_add(o, member, json_object_new_string(text));
+    size_t n = strlen(text);
+    char *copy = wcp_str_dup((struct wcp_str){text, n});
+    for (size_t i = 0; i < n;) {
+        size_t step = utf8_next((const uint8_t *)copy + i, n - i);
+        if (!step)
+            copy[i] = '?';
+        i += step ? step : 1;
+    }
+    json_object_object_add(o, member, json_object_new_string(copy));
+    free(copy);
 }
 
 void json_publish(struct wcp_transport *t, const char *subject, struct json_object *o)
