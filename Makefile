@@ -214,7 +214,7 @@ bench: deps ## CPU, time and memory per call, as ratios to the floor; PEER=execu
 peers: deps ## Build the wasmCloud host, the test component, the wRPC peers, nats-server and wadm into the cache
 	@tests/peers/build.sh nats-server lattice-host component load wrpc-29 wrpc-31 wadm-server
 
-peers-wash: ## Build wash, which check-lattice then runs, too (20 minutes)
+peers-wash: deps ## Build wash, which check-lattice then runs, too (20 minutes)
 	@tests/peers/build.sh wash
 
 images: ## Build the container image of keyvalue-redis
