@@ -139,7 +139,10 @@ def a_start_of_its_own_id_adopts_it():
     assert p.event("provider_started") == {"host_id": p.host, "provider_id": "adopted", "image_ref": "oci://x/kv:1",
                                            "annotations": ANNOTATIONS}
     p.event("health_check_passed")
-    refused(p.command("provider.start", start), "already running")
+    done(p.command("provider.start", start), "successfully started provider")
+    assert p.event("provider_started")["annotations"] == ANNOTATIONS
+    p.event("health_check_passed")
+    refused(p.command("provider.start", {**start, "annotations": {}}), "already running")
     shown = p.command("host.get")["response"]["providers"][0]
     assert shown["annotations"] == ANNOTATIONS and shown["image_ref"] == "oci://x/kv:1", shown
     p.terminate()
@@ -207,10 +210,10 @@ def the_host_key_lasts_and_is_used_once():
 
 def host_events_come_only_when_asked_for():
     p = Alone("wadm", "--wadm-host", "--label", "zone=a")
+    p.event("provider_started")
     assert p.event("host_started")["labels"]["zone"] == "a"
     beat = p.event("host_heartbeat")
-    assert [x["id"] for x in beat["providers"]] == ["wadm"] and beat["host_id"] == p.host, beat
-    p.event("provider_started")
+    assert beat["providers"] == [] and beat["host_id"] == p.host, beat
     p.event("health_check_passed")
     p.terminate()
     p.event("provider_stopped")

@@ -280,9 +280,10 @@ TEST(host_labels_fit_an_answer)
     stop();
 }
 
-#define START(id)                                                                                  \
-    "{\"provider_id\":\"" id "\",\"provider_ref\":\"oci://x/kv:2\",\"host_id\":\"" ID              \
-    "\",\"config\":[],\"annotations\":{\"wasmcloud.dev/scaler\":\"5f\",\"b\":\"c\"}}"
+#define START(id) START_OF(id, "oci://x/kv:2", "5f")
+#define START_OF(id, ref, scaler)                                                                  \
+    "{\"provider_id\":\"" id "\",\"provider_ref\":\"" ref "\",\"host_id\":\"" ID                   \
+    "\",\"config\":[],\"annotations\":{\"wasmcloud.dev/scaler\":\"" scaler "\",\"b\":\"c\"}}"
 #define ANNOTATIONS "\"annotations\":{\"wasmcloud.dev/scaler\":\"5f\",\"b\":\"c\"}"
 
 TEST(host_adopts_its_own_provider_once)
@@ -295,13 +296,39 @@ TEST(host_adopts_its_own_provider_once)
     nothing();
     CHECK(strstr(ask("host.get", ""), "\"image_ref\":\"oci://x/kv:2\",\"name\":\"keyvalue\","
                                       "\"revision\":0," ANNOTATIONS));
-    CHECK_STR(ask("provider.start", START("kv")),
+    CHECK_STR(ask("provider.start", START("kv")), DONE("successfully started provider"));
+    CHECK(strstr(event("provider_started"), ANNOTATIONS));
+    CHECK(event("health_check_passed"));
+    CHECK_STR(ask("provider.start", START_OF("kv", "oci://x/kv:2", "60")),
               REFUSED("provider with that ID is already running"));
+    CHECK_STR(ask("provider.start", START_OF("kv", "oci://x/kv:3", "5f")),
+              REFUSED("provider with that ID is already running"));
+    nothing();
     host_end(host);
     CHECK_STR(event("provider_stopped"),
               "{\"host_id\":\"" ID "\",\"provider_id\":\"kv\"," ANNOTATIONS
               ",\"reason\":\"stop\"}}");
     nothing();
+    stop();
+}
+
+TEST(host_is_in_its_heartbeats_once_it_is_adopted)
+{
+    make(true);
+    host_start(host);
+    CHECK(event("provider_started"));
+    CHECK(event("host_started"));
+    CHECK(strstr(event("host_heartbeat"), "\"providers\":[]"));
+    CHECK(event("health_check_passed"));
+    tick(20000);
+    CHECK_STR(ask("provider.start", START("kv")), DONE("successfully started provider"));
+    CHECK(strstr(event("host_heartbeat"), ANNOTATIONS "}]"));
+    CHECK(strstr(event("provider_started"), ANNOTATIONS));
+    CHECK(event("health_check_passed"));
+    tick(29999);
+    nothing();
+    tick(1);
+    CHECK(strstr(event("host_heartbeat"), ANNOTATIONS "}]"));
     stop();
 }
 
@@ -482,11 +509,11 @@ TEST(host_events_come_only_when_asked_for)
 {
     make(true);
     host_start(host);
+    CHECK(event("provider_started"));
     const char *data = event("host_started");
     CHECK(strstr(data, "\"friendly_name\":\"kv-box\"") && strstr(data, "\"uptime_seconds\":0") &&
           strstr(data, "\"version\":\"0.1.0\"") && strstr(data, "\"zone\":\"a\""));
-    CHECK(strstr(event("host_heartbeat"), "\"providers\":[{\"id\":\"kv\""));
-    CHECK(event("provider_started"));
+    CHECK(strstr(event("host_heartbeat"), "\"providers\":[]"));
     CHECK(event("health_check_passed"));
     tick(29999);
     nothing();
@@ -494,6 +521,7 @@ TEST(host_events_come_only_when_asked_for)
     CHECK(strstr(event("host_heartbeat"), "\"uptime_seconds\":30"));
     tick(30000);
     CHECK(event("host_heartbeat"));
+    CHECK(strstr(ask("host.get", ""), "\"providers\":[{\"id\":\"kv\""));
     host_leaving(host);
     host_end(host);
     CHECK(event("provider_stopped"));

@@ -2,7 +2,9 @@
  * start nothing else (lattice.md §8-§12, §16, §17).
  *
  * It starts when the provider serves. A provider.start of its own id *adopts* it: from then on it
- * carries the annotations and the image of that command, by which wadm knows its own. A
+ * carries the annotations and the image of that command, by which wadm knows its own. Until then
+ * no heartbeat lists it: wadm would count it as running (twice, in places), never start it, and
+ * so never stop it. A
  * provider.stop makes it leave; wadm and wash wait 2 s for answer and event, so these come when it
  * has drained or after STOP_REPLY_MS: it takes no new calls by then.
  *
@@ -63,10 +65,10 @@ struct json_object *host_describe(const struct host *h)
     return o;
 }
 
-struct json_object *host_inventory(const struct host *h)
+struct json_object *host_inventory(const struct host *h, bool with_provider)
 {
     struct json_object *o = host_describe(h), *list = json_object_new_array();
-    if (!h->leaving) {
+    if (with_provider && !h->leaving) {
         struct json_object *p = json_object_new_object();
         json_add_text(p, "id", h->c.provider_id);
         json_add_text(p, "image_ref", h->image);
@@ -136,11 +138,15 @@ static void tell_stopped(struct host *h)
 
 /* --- life --- */
 
+void host_beat(struct host *h)
+{
+    timers_set(&h->timers, &h->beat, h->t->now(h->t) + HEARTBEAT_MS);
+    events_publish(h->c.events, "host_heartbeat", host_inventory(h, h->adopted));
+}
+
 static void on_beat(struct timer *t)
 {
-    struct host *h = (struct host *)((char *)t - offsetof(struct host, beat));
-    timers_set(&h->timers, t, h->t->now(h->t) + HEARTBEAT_MS);
-    events_publish(h->c.events, "host_heartbeat", host_inventory(h));
+    host_beat((struct host *)((char *)t - offsetof(struct host, beat)));
 }
 
 static void on_check(struct timer *t)
@@ -206,12 +212,12 @@ void host_start(struct host *h)
     }
     h->started = true;
     wcp_log(WCP_INFO, "answers as a host", "host", h->id, NULL);
-    if (h->c.registration->wadm_host) {
-        /* The first empties wadm's record of this host, the second fills it. */
-        events_publish(h->c.events, "host_started", host_describe(h));
-        on_beat(&h->beat);
-    }
     host_tell_started(h);
+    if (h->c.registration->wadm_host) {
+        /* After host_started nothing runs here, for wadm. */
+        events_publish(h->c.events, "host_started", host_describe(h));
+        host_beat(h);
+    }
     timers_set(&h->timers, &h->check, h->t->now(h->t) + SETTLE_MS);
     host_check(h);
 }

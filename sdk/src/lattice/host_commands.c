@@ -82,7 +82,7 @@ static int ping(struct host *h, struct json_object *o, const char *reply, struct
 
 static int get(struct host *h, struct json_object *o, const char *reply, struct wcp_err *err)
 {
-    host_answer(h, reply, true, "", host_inventory(h));
+    host_answer(h, reply, true, "", host_inventory(h, true));
     return 0;
 }
 
@@ -202,7 +202,9 @@ static int check_start(const struct host *h, const char *id, const char *ref,
                         h->c.provider_id, id);
     if (h->leaving)
         return wcp_fail(err, WCP_ECLOSED, "the provider %s is leaving", id);
-    if (h->adopted)
+    /* The same command again is as welcome as the first: wadm repeats it before it has taken in
+     * that it was done, and waits a minute when it is refused. */
+    if (h->adopted && !(strcmp(ref, h->image) == 0 && config_equal(annotations, &h->annotations)))
         return wcp_fail(err, WCP_EINVAL, "provider with that ID is already running");
     if (n > TEXTS_MAX)
         return wcp_fail(err, WCP_ETOOBIG,
@@ -226,6 +228,7 @@ static int start_provider(struct host *h, struct json_object *o, const char *rep
         rc = check_start(h, texts[0], texts[1], &annotations, err);
     if (!rc) {
         h->adopted = true;
+        config_free(&h->annotations);
         h->annotations = annotations;
         annotations = (struct config){0};
         wcp_log(WCP_INFO, "adopted by provider.start", "as", texts[1], "instead_of", h->image,
@@ -239,6 +242,8 @@ static int start_provider(struct host *h, struct json_object *o, const char *rep
                     "given its own",
                     "first", config.at[0], NULL);
         host_answer(h, reply, true, "successfully started provider", NULL);
+        if (h->c.registration->wadm_host)
+            host_beat(h); /* first: wadm may pass over the annotations in provider_started */
         host_tell_started(h);
         h->told = UNKNOWN; /* whoever adopts wants to know */
         host_check(h);

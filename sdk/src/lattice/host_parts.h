@@ -26,7 +26,8 @@ struct host {
 };
 
 struct json_object *host_describe(const struct host *h); /* what ping and inventory share */
-struct json_object *host_inventory(const struct host *h);
+struct json_object *host_inventory(const struct host *h, bool with_provider);
+void host_beat(struct host *h); /* a heartbeat now, the next one when it is due */
 void host_tell_started(const struct host *h);
 void host_tell_labels(const struct host *h);
 /* reply NULL: nobody wants it. Takes ownership of response, which may be NULL. */
