@@ -703,6 +703,16 @@ TEST(many_calls_without_a_link_do_not_become_many_readings)
     stop();
 }
 
+TEST(a_call_that_waits_for_its_link_fails_when_that_fails)
+{
+    start("");
+    heard(call("a", "one"));
+    up_fails = "no backend";
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK_LOGGED("its link 'one' does not work: no backend");
+    stop();
+}
+
 TEST(who_has_a_host_is_told_its_links_by_it)
 {
     start("");
