@@ -130,6 +130,7 @@ $(TEST_PROGRAMS:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(SRC_$
 FUZZ_USES_host = fake_transport
 FUZZ_USES_rpc = fake_transport
 FUZZ_USES_frames = fake_transport fake_conn
+FUZZ_USES_watch = fake_transport
 FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(FUZZ_USES_$$*))) \
 	$(patsubst %.c,$(OBJ)/%.o,$(CLI_PARTS) $(WIT_SRC) $(WAVE_SRC) $(filter-out %/witc.c,$(wildcard sdk/witc/*.c))) \
 	$(BUILD)/gen/tests/gen.a $(LIB)

@@ -14,6 +14,11 @@ static struct wcp_link *find(void *ctx, struct wcp_str source, struct wcp_str na
     return &f->link;
 }
 
+static void missing(void *ctx)
+{
+    ((struct fixture *)ctx)->missed++;
+}
+
 static void hold(void *ctx, struct wcp_link *l)
 {
     ((struct fixture *)ctx)->held++;
@@ -31,12 +36,12 @@ void fixture_init(struct fixture *f, const struct wcp_limits *limits)
                                    .target_id = WCP_STR("me"),
                                    .name = WCP_STR("default")}};
     fake_init(&f->net);
-    f->rpc = rpc_new(
-        &(struct rpc_config){.transport = &f->net.t,
-                             .lattice = "default",
-                             .id = "me",
-                             .limits = limits ? *limits : (struct wcp_limits){0},
-                             .links = {.ctx = f, .find = find, .hold = hold, .release = release}});
+    f->rpc = rpc_new(&(struct rpc_config){
+        .transport = &f->net.t,
+        .lattice = "default",
+        .id = "me",
+        .limits = limits ? *limits : (struct wcp_limits){0},
+        .links = {.ctx = f, .find = find, .missing = missing, .hold = hold, .release = release}});
 }
 
 void fixture_close(struct fixture *f)

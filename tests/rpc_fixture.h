@@ -12,6 +12,7 @@ struct fixture {
     bool no_link;    /* find answers NULL, */
     const char *why; /* because of that; NULL: there is none (yet) */
     int held;        /* references on the link */
+    int missed;      /* calls of missing */
 };
 
 /* Identity "me" in lattice "default"; the link's peer is "peer". */

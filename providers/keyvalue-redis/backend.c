@@ -20,6 +20,7 @@ struct backend {
     struct redis_conn *conn;
     struct wcp_link **links;
     size_t link_count;
+    bool known;       /* whether it is usable: it has once been, or failed to be */
     char why[256];    /* it is not usable; "": it is, as far as we know */
     char refusal[24]; /* the code of the error that makes it so; "": none */
     uint64_t refused_at;
@@ -60,6 +61,7 @@ void backend_command(struct wcp_call *c, redis_done *done, size_t argc,
 /* The links log it, and health answers tell it. */
 static void report(struct backend *b, const char *why)
 {
+    b->known = true;
     (void)snprintf(b->why, sizeof b->why, "%s", why ? why : ""); /* may be cut */
     for (size_t i = 0; i < b->link_count; i++) {
         if (why)
@@ -147,8 +149,11 @@ void backend_skipped_key(struct wcp_call *c)
 static void on_state(void *ctx, const char *why)
 {
     struct backend *b = ctx;
+    char text[sizeof b->why];
     b->refusal[0] = '\0'; /* another connection, another server perhaps */
-    report(b, why);
+    if (why)
+        (void)snprintf(text, sizeof text, "redis %s", why); /* may be cut */
+    report(b, why ? text : NULL);
 }
 
 static bool is_set(const struct wcp_link *l, const char *key)
@@ -201,7 +206,9 @@ static void join(struct backend *b, struct wcp_link *l)
     b->links = wcp_realloc(b->links, (b->link_count + 1) * sizeof *b->links);
     b->links[b->link_count++] = l;
     l->data = b;
-    if (b->why[0]) /* a shared one */
+    if (!b->known)
+        wcp_link_connecting(l);
+    else if (b->why[0]) /* a shared one */
         wcp_link_unhealthy(l, b->why);
 }
 

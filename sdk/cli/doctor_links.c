@@ -92,26 +92,27 @@ static void on_link(void *ctx, struct linkdef *l, const char *why)
                     l->target, l->wit_namespace, l->wit_package, l->name);
 }
 
-static void on_done(void *ctx, bool complete, const struct wcp_err *err)
+static void on_done(void *ctx, const struct lattice_state *s)
 {
     struct reading *r = ctx;
     r->done = true;
-    r->complete = complete;
-    if (err)
-        r->err = *err;
+    r->complete = s->complete;
+    r->err = s->err;
 }
 
 static void read_links(struct doctor *d, const char *id, struct reading *r)
 {
     r->d = d;
-    lattice_read(&(struct lattice_read_config){.rpc = session_rpc(d->session),
-                                               .lattice = session_lattice(d->session),
-                                               .id = id,
-                                               .link = on_link,
-                                               .done = on_done,
-                                               .ctx = r});
+    struct lattice_watch *w =
+        lattice_watch(&(struct lattice_watch_config){.kv = {.rpc = session_rpc(d->session)},
+                                                     .lattice = session_lattice(d->session),
+                                                     .id = id,
+                                                     .link = on_link,
+                                                     .done = on_done,
+                                                     .ctx = r});
     while (!r->done)
         session_turn(d->session, d->o->timeout_ms);
+    lattice_close(w);
 }
 
 static const char * or (const char *value, const char *otherwise)
@@ -140,8 +141,8 @@ static bool no_link(struct doctor *d, size_t others, bool complete)
     if (!complete)
         doctor_wrong("links", &err, "read it (nats kv get) and put its links again");
     else if (r.elsewhere.len > 1)
-        doctor_wrong("links", &err, "wcp link move --source %s --interface %s --from ... --to %s",
-                     source, or (o->value[OPT_INTERFACE], "NS:PKG"), d->id);
+        doctor_wrong("links", &err, "wcp swap %s %s --to %s", source,
+                     or (o->value[OPT_INTERFACE], "NS:PKG"), d->id);
     else
         doctor_wrong("links", &err, "wcp link put --source %s --target %s --interface %s%s%s",
                      or (source, "ID"), d->id, or (o->value[OPT_INTERFACE], "NS:PKG/IFACE"),
@@ -198,8 +199,8 @@ bool doctor_links(struct doctor *d)
     read_links(d, d->id, &r);
     if (r.err.code)
         return doctor_wrong("links", &r.err,
-                            "permit this user $JS.API.STREAM.MSG.GET.> and "
-                            "$JS.API.STREAM.INFO.>, or look at JetStream");
+                            "permit this user $JS.API.CONSUMER.> and "
+                            "$JS.API.STREAM.MSG.GET.>, or look at JetStream");
     if (!d->link_count || !r.complete)
         return no_link(d, r.count, r.complete);
     for (size_t i = 0; i < d->link_count; i++) {

@@ -218,10 +218,10 @@ class Lattice:
         link.update(members)
         return link
 
-    def make_bucket(self, name):
+    def make_bucket(self, name, storage="memory"):
         """A bucket as hosts make theirs: LATTICEDATA_<lattice> has the links."""
         answer = json.loads(self.nats.request(f"$JS.API.STREAM.CREATE.KV_{name}", json.dumps({
-            "name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], "max_msgs_per_subject": 1, "storage": "memory",
+            "name": f"KV_{name}", "subjects": [f"$KV.{name}.>"], "max_msgs_per_subject": 1, "storage": storage,
             "retention": "limits", "discard": "new", "num_replicas": 1, "allow_direct": True, "allow_rollup_hdrs": True,
             "deny_delete": True, "max_msgs": -1, "max_bytes": -1, "max_consumers": -1}).encode()).data)
         if "error" in answer:

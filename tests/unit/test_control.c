@@ -29,6 +29,11 @@ static bool healthy(void *ctx, struct wcp_buf *why)
     return !sick;
 }
 
+static void on_links(void *ctx, size_t max, struct wcp_buf *b)
+{
+    wcp_buf_fmt(b, "links in %zu bytes", max);
+}
+
 static void on_shutdown(void *ctx, const char *reply)
 {
     snprintf(seen + strlen(seen), sizeof seen - strlen(seen), "shutdown %s ", reply);
@@ -44,8 +49,9 @@ static void start(const char *xkey)
 {
     capture_start();
     fake_init(&net);
-    control = (struct control){
-        .t = &net.t, .host_id = "NHOST", .on = {put, del, healthy, on_shutdown, on_config}};
+    control = (struct control){.t = &net.t,
+                               .host_id = "NHOST",
+                               .on = {put, del, healthy, on_links, on_shutdown, on_config}};
     control_start(&control, "lat", "prov", xkey);
 }
 
@@ -74,7 +80,7 @@ TEST(control_hands_on_each_kind_of_message)
               "shutdown r1 ");
     for (size_t i = 0; i < net.sub_count; i++)
         CHECK(!net.subs[i].queue);
-    CHECK_INT(net.sub_count, 6);
+    CHECK_INT(net.sub_count, 8);
     CHECK_INT(control.malformed, 0);
     CHECK(!control_message(&control, 99, &(struct wcp_msg){0}));
     CHECK(control_has(&control, 0) && !control_has(&control, 99) && !control_has(&control, -1));
@@ -87,7 +93,7 @@ TEST(control_hands_on_each_kind_of_message)
 TEST(control_without_an_xkey_subscribes_the_id_alone)
 {
     start("");
-    CHECK_INT(net.sub_count, 5);
+    CHECK_INT(net.sub_count, 7);
     CHECK_STR(deliver("wasmbus.rpc.lat.prov.linkdefs.put", NULL, LINK), "put n ");
     control_leave(&control);
     fake_close(&net);
@@ -105,6 +111,23 @@ TEST(health_answers_are_honest_json)
     CHECK_STR((const char *)fake_take(&net)->data.ptr,
               "{\"healthy\":false,\"message\":\"link \\\"x\\\": http://down\"}");
     deliver("wasmbus.rpc.lat.prov.health", NULL, "");
+    CHECK(!fake_take(&net));
+    CHECK_INT(control.malformed, 0);
+    fake_close(&net);
+}
+
+TEST(links_are_told_to_who_asks_this_provider_or_all)
+{
+    start("");
+    net.t.max_payload = 1000;
+    deliver("wasmbus.rpc.lat.prov.links", "_INBOX.q", "");
+    deliver("wasmbus.rpc.lat.links", "_INBOX.r", "");
+    for (const char *to = "_INBOX.q"; to; to = strcmp(to, "_INBOX.r") ? "_INBOX.r" : NULL) {
+        const struct fake_msg *m = fake_take(&net);
+        CHECK_STR(m->subject, to);
+        CHECK_STR((const char *)m->data.ptr, "links in 1000 bytes");
+    }
+    deliver("wasmbus.rpc.lat.links", NULL, "");
     CHECK(!fake_take(&net));
     CHECK_INT(control.malformed, 0);
     fake_close(&net);

@@ -462,8 +462,8 @@ TEST(links_are_told_as_json_without_their_configuration)
     up_says = refused_at_once;
     put("bad", "redis://:hunter2@a");
     static const char bad[] =
-        "[" JSON("bad", "\"state\":\"failed\",\"for_ms\":0,\"reason\":\"refused\",\"attempts\":1,"
-                        "\"calls\":0");
+        "[" JSON("bad", "\"state\":\"failed\",\"reason\":\"refused\",\"for_ms\":0,"
+                        "\"attempts\":1,\"calls\":0");
     static const char good[] =
         "," JSON("good", "\"state\":\"ready\",\"for_ms\":1000,\"attempts\":1,\"calls\":1") "]";
     char both[1000], one[1000];
@@ -475,7 +475,7 @@ TEST(links_are_told_as_json_without_their_configuration)
     CHECK_STR(json(2, 2), "[]");
     up_fails = "no";
     put("worse", "redis://:hunter2@a");
-    CHECK(strstr(json(2000, 0), "\"reason\":\"no\",\"attempts\":1,\"retry_in_ms\":"));
+    CHECK(strstr(json(2000, 0), "\"reason\":\"no\",\"for_ms\":0,\"attempts\":1,\"retry_in_ms\":"));
     release(l);
     stop();
 }
@@ -695,18 +695,35 @@ static void sync_put(const char *name)
     links_sync_put(links, &l, NULL);
 }
 
-TEST(what_the_lattice_no_longer_has_goes_down)
+TEST(what_the_lattice_no_longer_has_goes_down_when_hosts_have_followed)
 {
     start(0);
     links_sync_begin(links);
     sync_put("stays");
     sync_put("goes");
+    sync_put("comes back");
+    struct linkdef out = link_def("kv", "other", "out", "wasi", "keyvalue", "a");
+    links_sync_put(links, &out, NULL);
     CHECK_INT(links_sync_end(links, 60000), TIMER_NEVER);
+    uint64_t gone = net.now_ms + 1000;
+    story[0] = '\0';
+    for (int i = 0; i < 2; i++) {
+        links_sync_begin(links);
+        sync_put("stays");
+        CHECK_INT(links_sync_end(links, 60000), gone);
+        tick(i ? 0 : 999);
+    }
+    CHECK_STR(story, "down out a; "); /* over which we call: at once */
     links_sync_begin(links);
     sync_put("stays");
-    CHECK_INT(links_sync_end(links, 60000), TIMER_NEVER);
+    sync_put("comes back");
+    CHECK_INT(links_sync_end(links, 60000), gone);
+    tick(1);
+    links_sync_begin(links);
+    sync_put("stays");
+    CHECK_INT(links_sync_end(links, 60000), gone + 1000);
     tick(0);
-    CHECK_STR(story, "up stays a; up goes a; down goes a; ");
+    CHECK_STR(story, "down out a; down goes a; ");
     stop();
 }
 

@@ -3,6 +3,7 @@
 #include "base/timer.h"
 #include "capture.h"
 #include "fake_js.h"
+#include "lattice/local.h"
 
 #define XSEED "SXACAIJCEMSCKJRHFAUSUKZMFUXC6MBRGIZTINJWG44DSOR3HQ6T4PY4AQ"
 #define XKEY  "XA2YA4WWGZMIBUNO5IZJVX4REE4DQUPNEGRI4O3V5FS5BUWNCZRFI2LE"
@@ -14,6 +15,8 @@ static int done_count, done_status = -1, serving;
 static const char *start_fails, *up_fails;
 static struct wcp_call *held; /* the handler's calls, newest first */
 static bool answer_at_once = true, registered;
+static uint32_t drain_ms, link_wait_ms; /* what the operator says */
+static struct linkdef *local_links;     /* one, of --links; NULL: none */
 
 static void say(const char *what, const char *name)
 {
@@ -121,12 +124,16 @@ static void make(bool standalone, const char *links)
     if (hostdata_parse((struct wcp_bytes){line.ptr, line.len}, &hd, &err))
         FAIL("%s", err.msg);
     hd.standalone = standalone;
+    hd.drain_ms = drain_ms;
+    hd.link_wait_ms = link_wait_ms;
     if (registered)
         hd.registration = (struct registration){.on = true,
                                                 .image = wcp_str_dup(WCP_STR("i")),
                                                 .friendly_name = wcp_str_dup(WCP_STR("f")),
                                                 .provider_name = wcp_str_dup(WCP_STR("n")),
                                                 .version = wcp_str_dup(WCP_STR("0.1.0"))};
+    hd.local_links = local_links;
+    hd.local_link_count = local_links ? 1 : 0;
     instance = instance_new(&def, &hd,
                             &(struct instance_env){.transport = &net.t,
                                                    .loop = &story,
@@ -399,9 +406,15 @@ TEST(leaving_still_serves_what_was_on_the_way)
     CHECK(net.subs[fake_sub(&net, GET)].left);
     heard(call("a", "one"));
     CHECK(strstr(story, "call one"));
-    /* but takes no new links */
+    /* ... also over a link that has just been put; but links for our own calls are not begun */
     send_to(CONTROL "linkdefs.put", NULL, LINK("a", "two", "{}"), NULL);
-    CHECK(!strstr(story, "up two"));
+    heard(call("a", "two"));
+    CHECK(strstr(story, "call two"));
+    send_to(CONTROL "linkdefs.put", NULL,
+            "{\"source_id\":\"kv\",\"target\":\"b\",\"name\":\"out\",\"wit_namespace\":\"wasi\","
+            "\"wit_package\":\"keyvalue\"}",
+            NULL);
+    CHECK(!strstr(story, "up out"));
     CHECK_INT(done_count, 0);
     left_all();
     tick(0);
@@ -456,6 +469,37 @@ TEST(leaving_does_not_wait_for_a_lost_connection)
     stop();
 }
 
+TEST(a_host_waits_no_longer_for_who_has_a_longer_limit)
+{
+    def.limits.drain_ms = 60000;
+    start(LINK("a", "one", "{}"));
+    answer_at_once = false;
+    heard(call("a", "one"));
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NHOST\"}", NULL);
+    left_all();
+    tick(250);
+    CHECK_INT(done_count, 1);
+    wcp_reply(held, NULL);
+    stop();
+}
+
+TEST(the_operators_drain_limit_goes_before_the_providers)
+{
+    def.limits.drain_ms = 50;
+    drain_ms = 70;
+    start(LINK("a", "one", "{}"));
+    answer_at_once = false;
+    heard(call("a", "one"));
+    instance_drain(instance, 0);
+    left_all();
+    tick(69);
+    CHECK_INT(done_count, 0);
+    tick(1);
+    CHECK_INT(done_count, 1);
+    wcp_reply(held, NULL);
+    stop();
+}
+
 TEST(the_providers_own_drain_limit_counts)
 {
     def.limits.drain_ms = 50;
@@ -486,50 +530,269 @@ static void start_standalone(void)
         FAIL("%s", err.msg);
 }
 
+#define L "LATTICEDATA_lat"
+#define C "CONFIGDATA_lat"
+
+/* JetStream answers, and what follows happens. */
+static void run_js(uint64_t ms)
+{
+    tick(ms);
+    for (int i = 0; i < 3; i++) {
+        js_run(&net, deliver);
+        tick(0);
+    }
+}
+
+/* As long as nothing happens in a healthy lattice: what is watched lives. */
+static void quiet(uint64_t ms)
+{
+    for (uint64_t end = net.now_ms + ms; net.now_ms < end;) {
+        js_heartbeat(&net, NULL, deliver);
+        run_js(end - net.now_ms < 5000 ? end - net.now_ms : 5000);
+    }
+}
+
 TEST(standalone_serves_when_the_links_of_the_lattice_are_up)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "\"cfg\"") "]}");
-    js_put("CONFIGDATA_lat", "cfg", "{\"url\":\"u\"}");
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "\"cfg\"") "]}");
+    js_put(C, "cfg", "{\"url\":\"u\"}");
     start_standalone();
     CHECK_STR(story, "start; ");
     CHECK(subscribed(CONTROL "linkdefs.put"));
     CHECK(!subscribed(GET));
     CHECK_INT(serving, 0);
-    CHECK(!js_run(&net, deliver));
+    run_js(0);
     CHECK_STR(story, "start; up default; ");
     CHECK(subscribed(GET));
     CHECK_INT(serving, 1);
-    CHECK_INT(instance_next(instance), TIMER_NEVER);
+    CHECK_INT(instance_next(instance), net.now_ms + 15000); /* heartbeats are due */
     heard(call("a", "default"));
     CHECK_STR(story, "start; up default; call default; ");
     stop();
 }
 
-TEST(standalone_without_jetstream_says_so_and_goes_on)
+TEST(standalone_follows_the_buckets)
+{
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "\"cfg\"") "]}");
+    js_put(C, "cfg", "{\"url\":\"u\"}");
+    start_standalone();
+    run_js(0);
+    js_put(C, "cfg", "{\"url\":\"v\"}"); /* new content: a new link, then the old one goes */
+    run_js(0);
+    CHECK_STR(story, "start; up default; up default; down default; ");
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    run_js(0);
+    CHECK_STR(story, "start; up default; up default; down default; up default; ");
+    js_put(L, "COMPONENT_a", "{\"links\":[]}");
+    run_js(0);
+    run_js(999); /* a's host follows later, perhaps */
+    CHECK_STR(story, "start; up default; up default; down default; up default; ");
+    run_js(1);
+    CHECK_STR(story, "start; up default; up default; down default; up default; down default; ");
+    CHECK_INT(serving, 1);
+    stop();
+}
+
+TEST(standalone_link_that_is_put_has_a_minute_to_get_into_the_bucket)
+{
+    js_make(L);
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "default", "{}"), NULL);
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    quiet(59999);
+    CHECK_STR(story, "start; up one; up default; ");
+    quiet(1);
+    CHECK_STR(story, "start; up one; up default; down one; ");
+    stop();
+}
+
+TEST(standalone_link_that_was_in_the_bucket_has_no_such_grace)
+{
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "default", "{}"), NULL);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("c", "default", "{}"), NULL);
+    js_put(L, "COMPONENT_c", "{\"links\":[" KVLINK("c", "") "]}");
+    run_js(0);
+    CHECK_STR(story, "start; up default; up one; up default; ");
+    js_put(L, "COMPONENT_b", NULL);
+    js_put(L, "COMPONENT_c", NULL);
+    run_js(0);
+    run_js(1000);
+    CHECK_STR(story, "start; up default; up one; up default; down default; down default; ");
+    stop();
+}
+
+TEST(standalone_put_with_other_content_than_the_bucket_holds_for_a_minute)
+{
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "default", "{\"x\":\"1\"}"), NULL);
+    quiet(59999);
+    CHECK_STR(story, "start; up default; up default; down default; ");
+    quiet(1);
+    CHECK_STR(story, "start; up default; up default; down default; up default; down default; ");
+    stop();
+}
+
+TEST(standalone_without_jetstream_says_so_once_and_goes_on)
 {
     js.off = true;
     start_standalone();
-    js_run(&net, deliver);
+    run_js(0);
     CHECK_LOGGED("the lattice's links cannot be read");
+    CHECK_LOGGED("nats-server -js starts it");
     CHECK(subscribed(GET));
     send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
     CHECK_STR(story, "start; up one; ");
-    /* It is tried again, ever more rarely, and said once. */
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 20; i++) {
         CHECK(instance_next(instance) <= net.now_ms + 60000);
-        tick(instance_next(instance) - net.now_ms);
-        js_run(&net, deliver);
+        run_js(instance_next(instance) - net.now_ms);
     }
-    CHECK_LOGGED("the lattice's links cannot be read");
-    CHECK_INT(js.requests, 11);
-    CHECK_INT(instance_next(instance), net.now_ms + 60000);
+    CHECK_LOGGED("the lattice's links cannot be read"); /* one line */
+    CHECK_INT(instance_stats(instance)->unreadable, 1);
+    CHECK_STR(story, "start; up one; ");
     /* ... and found when it is there; the link that was put is not in it, and it is long ago. */
     js.off = false;
-    js_put("LATTICEDATA_lat", "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
-    tick(60000);
-    js_run(&net, deliver);
-    tick(0);
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    run_js(60000);
     CHECK_STR(story, "start; up one; up default; down one; ");
+    stop();
+}
+
+TEST(standalone_looks_again_when_a_call_has_no_link)
+{
+    js.off = true;
+    start_standalone();
+    run_js(0);
+    for (int i = 0; i < 6; i++)
+        run_js(60000);
+    js.off = false;
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    run_js(30000);
+    CHECK_STR(story, "start; ");
+    heard(call("b", "default"));
+    for (int i = 0; i < 3; i++)
+        run_js(0);
+    CHECK_STR(story, "start; up default; call default; ");
+    stop();
+}
+
+TEST(many_calls_without_a_link_do_not_become_many_readings)
+{
+    js.off = true;
+    start_standalone();
+    run_js(0);
+    for (int i = 0; i < 6; i++)
+        run_js(60000);
+    js.requests = 0;
+    for (int i = 0; i < 2000; i++) {
+        call("x", "default");
+        for (int k = 0; k < 3; k++)
+            run_js(k == 0);
+    }
+    CHECK_INT(js.requests, 2); /* once a second */
+    stop();
+}
+
+TEST(who_has_a_host_is_told_its_links_by_it)
+{
+    start("");
+    heard(call("x", "default"));
+    tick(10000);
+    CHECK_INT(js.requests, 0);
+    stop();
+}
+
+TEST(the_operators_wait_for_links_goes_before_the_providers)
+{
+    def.limits.link_wait_ms = 50;
+    link_wait_ms = 70;
+    start("");
+    heard(call("x", "default"));
+    tick(69);
+    CHECK_INT(capture_count("no link 'default' from 'x'"), 0);
+    tick(1);
+    CHECK_LOGGED("no link 'default' from 'x' to 'kv' for wrpc:keyvalue/store@0.2.0-draft came "
+                 "within 70 ms");
+    stop();
+}
+
+TEST(the_links_are_told_with_who_tells_them)
+{
+    start(LINK("a", "one", "{\"url\":\"secret\"}"));
+    send_to("wasmbus.rpc.lat.links", "_L", "", NULL);
+    CHECK_STR(last()->subject, "_L");
+    CHECK_STR((const char *)last()->data.ptr,
+              "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[{\"source_id\":\"a\","
+              "\"target\":\"kv\",\"name\":\"one\",\"wit_namespace\":\"wasi\",\"wit_package\":"
+              "\"keyvalue\",\"interfaces\":[\"store\"],\"state\":\"ready\",\"for_ms\":0,"
+              "\"attempts\":1,\"calls\":0}],\"omitted\":0}");
+    net.t.max_payload = 200;
+    send_to(CONTROL "links", "_L", "", NULL);
+    CHECK(last()->data.len <= 200);
+    CHECK_STR((const char *)last()->data.ptr,
+              "{\"provider_id\":\"kv\",\"host_id\":\"NHOST\",\"links\":[],\"omitted\":1}");
+    stop();
+}
+
+/* The last event of that name; "" without one. */
+static const char *last_event(const char *name)
+{
+    char subject[100];
+    snprintf(subject, sizeof subject, "wasmbus.evt.lat.%s", name);
+    for (size_t i = net.count; i-- > 0;)
+        if (strcmp(net.sent[i].subject, subject) == 0)
+            return strstr((const char *)net.sent[i].data.ptr, "\"data\":");
+    return "";
+}
+
+TEST(who_is_its_own_host_publishes_what_becomes_of_its_links)
+{
+    registered = true;
+    start_standalone();
+    js_run(&net, deliver);
+    up_fails = "no";
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK_STR(last_event("link_state_changed"),
+              "\"data\":{\"host_id\":\"NHOST\",\"provider_id\":\"kv\",\"source_id\":\"a\","
+              "\"target\":\"kv\",\"name\":\"one\",\"wit_namespace\":\"wasi\",\"wit_package\":"
+              "\"keyvalue\",\"interfaces\":[\"store\"],\"state\":\"failed\",\"reason\":\"no\"}}");
+    up_fails = NULL;
+    tick(1000);
+    CHECK(strstr(last_event("link_state_changed"), "\"state\":\"ready\"}}"));
+    send_to(CONTROL "linkdefs.del", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK(strstr(last_event("link_state_changed"), "\"state\":\"draining\"}}"));
+    stop();
+}
+
+TEST(who_has_a_host_publishes_no_events)
+{
+    start(LINK("a", "one", "{}"));
+    CHECK_STR(last_event("link_state_changed"), "");
+    stop();
+}
+
+TEST(standalone_looks_again_when_a_link_is_put)
+{
+    start_standalone();
+    run_js(0);
+    for (int i = 0; i < 6; i++)
+        run_js(60000);
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    run_js(30000);
+    CHECK_STR(story, "start; ");
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "one", "{}"), NULL);
+    run_js(0);
+    CHECK_STR(story, "start; up one; up default; ");
     stop();
 }
 
@@ -537,10 +800,9 @@ TEST(standalone_goes_on_after_a_time_out)
 {
     js.silent = true;
     start_standalone();
-    js_run(&net, deliver);
-    tick(1999);
+    run_js(1999);
     CHECK(!subscribed(GET));
-    tick(1);
+    run_js(1);
     CHECK(subscribed(GET));
     CHECK_LOGGED("JetStream did not answer within 2000 ms");
     stop();
@@ -548,44 +810,84 @@ TEST(standalone_goes_on_after_a_time_out)
 
 TEST(standalone_reads_again_after_a_reconnect)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
-    js_put("LATTICEDATA_lat", "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_make(C);
     start_standalone();
-    js_run(&net, deliver);
+    run_js(0);
     CHECK_STR(story, "start; up default; up default; ");
-    size_t subs = net.sub_count;
     instance_disconnected(instance);
-    net.now_ms += 100000;
-    js.entries[1].value = "{\"links\":[]}";
-    js_put("LATTICEDATA_lat", "COMPONENT_c", "{\"links\":[" KVLINK("c", "\"none\"") "]}");
+    js_put(L, "COMPONENT_b", "{\"links\":[]}");
+    js_put(L, "COMPONENT_c", "{\"links\":[" KVLINK("c", "\"none\"") "]}");
+    run_js(100000);
+    CHECK_STR(story, "start; up default; up default; ");
     instance_reconnected(instance);
-    js_run(&net, deliver);
-    tick(0);
+    run_js(0);
+    run_js(1000);
     CHECK_STR(story, "start; up default; up default; down default; ");
     CHECK_STR(health(), "{\"healthy\":false,\"message\":\"link 'default' from 'c': config 'none' "
                         "is not in CONFIGDATA_lat\"}");
-    CHECK_INT(net.sub_count, subs);
+    stop();
+}
+
+TEST(standalone_keeps_its_links_when_their_bucket_is_gone)
+{
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    js_drop(L);
+    for (int i = 0; i < 10; i++)
+        run_js(15000);
+    CHECK_STR(story, "start; up default; ");
+    CHECK_LOGGED("the lattice's links are gone with their bucket: those that are known are kept");
+    CHECK_INT(instance_stats(instance)->unreadable, 1);
+    stop();
+}
+
+TEST(standalone_waits_a_minute_before_it_follows_a_bucket_that_has_lost_writes)
+{
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    js_drop(L);
+    js_make(L); /* empty */
+    for (int i = 0; i < 3; i++)
+        run_js(5000);
+    CHECK_LOGGED("the bucket of the lattice's links has lost writes");
+    CHECK_INT(instance_stats(instance)->older, 1);
+    quiet(30000);
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}"); /* somebody restores it */
+    quiet(29999);
+    CHECK_STR(story, "start; up default; up default; ");
+    quiet(1);
+    quiet(1000); /* hosts have followed, too */
+    CHECK_STR(story, "start; up default; up default; down default; ");
+    heard(call("b", "default"));
+    CHECK(strstr(story, "call default"));
     stop();
 }
 
 TEST(standalone_survives_losing_the_connection_while_it_reads)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
     start_standalone();
     instance_disconnected(instance);
+    tick(0);
     CHECK_LOGGED("the connection was lost");
     CHECK(subscribed(GET));
     instance_reconnected(instance);
-    instance_reconnected(instance); /* while it reads: once more afterwards */
-    js_run(&net, deliver);
+    instance_reconnected(instance);
+    run_js(0);
     CHECK_STR(story, "start; up default; ");
-    CHECK_INT(instance_next(instance), TIMER_NEVER);
     stop();
 }
 
 TEST(standalone_can_leave_or_be_freed_while_it_reads)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
     start_standalone();
     instance_drain(instance, 0);
     tick(0);
@@ -600,16 +902,64 @@ TEST(standalone_can_leave_or_be_freed_while_it_reads)
     CHECK_STR(story, "start; stop; ");
 }
 
-TEST(lost_control_messages_are_logged_and_the_links_read_again)
+TEST(standalone_takes_no_links_once_it_has_left_the_queue_groups)
 {
-    js_put("LATTICEDATA_lat", "COMPONENT_a", "{\"links\":[]}");
+    js_make(L);
+    js_make(C);
     start_standalone();
-    js_run(&net, deliver);
-    size_t requests = js.requests;
+    run_js(0);
+    answer_at_once = false;
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    heard(call("a", "one"));
+    instance_drain(instance, 0);
+    js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}");
+    run_js(0);
+    CHECK_STR(story, "start; up one; call one; up default; "); /* b may call already */
+    left_all();
+    js_put(L, "COMPONENT_c", "{\"links\":[" KVLINK("c", "") "]}");
+    run_js(0);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "two", "{}"), NULL);
+    CHECK_STR(story, "start; up one; call one; up default; ");
+    wcp_reply(held, NULL);
+    tick(10);
+    CHECK_INT(done_count, 1);
+    stop();
+}
+
+TEST(standalone_links_of_a_file_stay_whatever_the_buckets_and_messages_say)
+{
+    struct hostdata hd = {.provider_id = (char[]){"kv"}};
+    struct wcp_err err = {0};
+    static const char json[] = "[" LINK("a", "default", "{\"x\":\"1\"}") "]";
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_make(C);
+    CHECK_INT(
+        local_links_parse((struct wcp_bytes){(const uint8_t *)json, sizeof json - 1}, &hd, &err),
+        0);
+    local_links = hd.local_links;
+    start_standalone();
+    run_js(0);
+    js_put(L, "COMPONENT_a", "{\"links\":[]}");
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "default", "{}"), NULL);
+    send_to(CONTROL "linkdefs.del", NULL, LINK("a", "default", "{}"), NULL);
+    quiet(120000);
+    CHECK_STR(story, "start; up default; ");
+    stop();
+}
+
+TEST(lost_control_messages_are_logged_and_the_links_compared_again)
+{
+    js_put(L, "COMPONENT_a", "{\"links\":[" KVLINK("a", "") "]}");
+    js_make(C);
+    start_standalone();
+    run_js(0);
+    send_to(CONTROL "linkdefs.del", NULL, LINK("a", "default", "{}"), NULL); /* its put is lost */
+    tick(0);
+    CHECK_STR(story, "start; up default; down default; ");
     instance_lost(instance, fake_sub(&net, CONTROL "linkdefs.put"));
-    js_run(&net, deliver);
+    run_js(0);
     CHECK_LOGGED("control messages were dropped");
-    CHECK(js.requests > requests);
+    CHECK_STR(story, "start; up default; down default; up default; ");
     instance_lost(instance, 12345);
     instance_left(instance, 12345);
     instance_writable(instance);
@@ -634,8 +984,9 @@ static void start_registered(void)
     registered = true;
     js.off = true;
     start_standalone();
-    CHECK_INT(net.count, 1); /* nothing is told before it serves */
-    CHECK(js_run(&net, deliver));
+    for (size_t i = 0; i < net.count; i++) /* nothing is told before it serves */
+        CHECK(strncmp(net.sent[i].subject, "$JS.API.", 8) == 0);
+    run_js(0);
     CHECK_INT(serving, 1);
     CHECK_INT(count_sent("wasmbus.evt.lat.provider_started", "\"source\":\"NHOST\""), 1);
     CHECK_INT(count_sent("wasmbus.evt.lat.health_check_passed", "\"provider_id\":\"kv\""), 1);

@@ -1,4 +1,5 @@
 /* test_server.c: invocations in, replies out, on the fake transport (wrpc.md §2). */
+#include "capture.h"
 #include "rpc_fixture.h"
 #include "test.h"
 #include "vec_api.h"
@@ -394,6 +395,55 @@ TEST(a_call_whose_link_does_not_come_fails)
     fixture_pass_ms(&f, 500);
     fixture_expect(&f, RC ".results", "");
     CHECK_INT(handled, 0);
+    fixture_close(&f);
+}
+
+TEST(a_call_that_waits_for_its_link_is_told_of_once_and_names_what_is_missing)
+{
+    capture_start();
+    start(&(struct wcp_limits){.link_wait_ms = 70});
+    f.no_link = true;
+    fixture_invoke(&f, API "add", RC, test_unhex("01"));
+    accepted();
+    CHECK_INT(f.missed, 1);
+    fixture_inbox(&f, rs_params, NULL, test_unhex("02"));
+    rpc_link_added(f.rpc); /* another one */
+    CHECK_INT(f.missed, 1);
+    fixture_pass_ms(&f, 69);
+    fixture_expect_nothing(&f);
+    fixture_pass_ms(&f, 1);
+    fixture_expect(&f, RC ".results", "");
+    CHECK_LOGGED("no link 'default' from 'peer' to 'me' for test:vec/api@0.1.0 came within 70 ms");
+    CHECK_INT(fixture_ended(&f, true, OUTCOME_ABSENT), 1);
+    fixture_close(&f);
+}
+
+TEST(a_call_need_not_wait_for_its_link)
+{
+    start(&(struct wcp_limits){.link_wait_ms = WCP_NO_LINK_WAIT});
+    f.no_link = true;
+    fixture_invoke(&f, API "add", RC, test_unhex("0102"));
+    accepted();
+    CHECK_INT(f.missed, 1); /* the next one may find it */
+    fixture_inbox(&f, rs_params, NULL, NO_DATA);
+    fixture_pass_ms(&f, 0);
+    fixture_expect(&f, RC ".results", "");
+    fixture_close(&f);
+}
+
+TEST(a_call_over_a_link_that_failed_fails_at_once)
+{
+    capture_start();
+    start(NULL);
+    f.no_link = true;
+    f.why = "port 80 is in use";
+    fixture_invoke(&f, API "add", RC, test_unhex("0102"));
+    accepted();
+    fixture_expect(&f, RC ".results", "");
+    CHECK_INT(f.missed, 0);
+    CHECK_LOGGED("its link 'default' does not work: port 80 is in use");
+    fixture_inbox(&f, rs_params, NULL, NO_DATA);
+    CHECK_INT(fixture_ended(&f, true, OUTCOME_LINK_FAILED), 1);
     fixture_close(&f);
 }
 

@@ -140,13 +140,11 @@ static void metrics(const struct admin *a, struct http1_request *r, struct wcp_b
 
 static void links(const struct admin *a, struct http1_request *r, struct wcp_buf *b)
 {
-    size_t omitted = 0;
-    wcp_buf_fmt(b, "{\"links\":");
     if (*a->view.instance)
-        omitted = instance_links_json(*a->view.instance, LINKS_MAX, b);
+        instance_links_json(*a->view.instance, LINKS_MAX, b);
     else
-        wcp_buf_fmt(b, "[]");
-    wcp_buf_fmt(b, ",\"omitted\":%zu}\n", omitted);
+        wcp_buf_fmt(b, "{\"links\":[],\"omitted\":0}");
+    wcp_buf_put(b, "\n", 1);
     answer(r, 200, "application/json", b);
 }
 

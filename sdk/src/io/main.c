@@ -545,6 +545,8 @@ int wcp_main(int argc, char **argv, const struct wcp_provider *provider)
             wcp_log(WCP_WARN, "log level is none of error, warn, info, debug", "found", name, NULL);
         log_set_provider(p->hd.provider_id);
         p->listen = told.listen;
+        p->hd.drain_ms = told.drain_ms;
+        p->hd.link_wait_ms = told.link_wait_ms;
         status = run(p, &told);
         log_set_provider(NULL);
     }

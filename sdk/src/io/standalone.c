@@ -4,6 +4,7 @@
 #include "io/address.h"
 #include "io/host_key.h"
 #include "lattice/host.h"
+#include "lattice/local.h"
 #include "lattice/secrets.h"
 #include <dirent.h>
 #include <errno.h>
@@ -14,12 +15,14 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include <wcp/provider.h>
 
 #ifndef WCP_VERSION
 #define WCP_VERSION "0.1.0"
 #endif
 #define FILE_MAX     ((size_t)1 << 20) /* of a configuration value or secret: as Kubernetes has it */
 #define HOSTDATA_MAX ((size_t)64 << 20)
+#define DAY_MS       86400000
 #define EXIT_USAGE   2
 
 enum {
@@ -35,7 +38,10 @@ enum {
     LABEL,
     IMAGE,
     WADM_HOST,
+    LINKS,
     HOST_DATA,
+    DRAIN,
+    LINK_WAIT,
     ADMIN,
     LOG,
     HELP,
@@ -72,10 +78,16 @@ static const struct option {
                    "let wadm know this host (1 or 0); off: wadm puts components on every host it "
                    "hears of",
                    true},
+    [LINKS] = {"--links", "FILE", "WCP_LINKS",
+               "links besides the lattice's: a JSON list of link documents", true},
     [HOST_DATA] = {"--host-data", "FILE", NULL,
                    "HostData from a file, base64 or JSON; the flags "
                    "above win",
                    true},
+    [DRAIN] = {"--drain-ms", "MS", "WCP_DRAIN_MS",
+               "what running calls may take when it is told to end (10000)", false},
+    [LINK_WAIT] = {"--link-wait-ms", "MS", "WCP_LINK_WAIT_MS",
+                   "how long a call may wait for its link (500); 0: not at all", false},
     [ADMIN] = {"--admin", "IP:PORT", "WCP_ADMIN",
                "answer /livez, /readyz, /metrics and /links there", false},
     [LOG] = {"--log", "LEVEL", "WCP_LOG", "error, warn, info or debug", false},
@@ -294,6 +306,20 @@ static int read_environment(struct told *t, struct wcp_err *err)
     return 0;
 }
 
+static int parse_ms(const struct told *t, size_t i, uint32_t least, uint32_t *ms,
+                    struct wcp_err *err)
+{
+    const char *text = t->value[i];
+    char *end = NULL;
+    unsigned long v = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || v < least || v > DAY_MS)
+        return wcp_fail(err, WCP_EINVAL,
+                        "%s: \"%.40s\" found, a number of milliseconds expected, %u to %d",
+                        t->by[i], text, least, DAY_MS);
+    *ms = (uint32_t)v;
+    return 0;
+}
+
 /* --- making HostData of it --- */
 
 static void set(char **text, const char *value)
@@ -394,6 +420,18 @@ static int check_no_host(const struct told *t, const struct standalone *out, str
     return 0;
 }
 
+static int read_links(const char *path, const char *by, struct hostdata *hd, struct wcp_err *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    int rc = read_file(AT_FDCWD, path, HOSTDATA_MAX, &text, &n, err);
+    if (rc || !text)
+        return wcp_wrap(err, "%s", by);
+    rc = local_links_parse((struct wcp_bytes){(const uint8_t *)text, n}, hd, err);
+    free_wiped(text, n);
+    return rc ? wcp_wrap(err, "%s: %s", by, path) : 0;
+}
+
 static int make(const struct told *t, const char *name, struct standalone *out, struct wcp_err *err)
 {
     struct hostdata *hd = &out->hd;
@@ -427,6 +465,8 @@ static int make(const struct told *t, const char *name, struct standalone *out, 
         return rc;
     for (size_t i = 0; i < t->config.n; i++)
         config_put(&hd->config, t->config.at[i].key, t->config.at[i].value);
+    if (t->value[LINKS] && (rc = read_links(t->value[LINKS], t->by[LINKS], hd, err)))
+        return rc;
     if (t->value[SECRETS_DIR])
         return read_folder(t->value[SECRETS_DIR], t->by[SECRETS_DIR], put_secret, hd, err);
     return 0;
@@ -462,6 +502,12 @@ int standalone_read(int argc, char **argv, const char *name, struct standalone *
         goto out;
     }
     rc = rc ? rc : read_environment(&t, &err);
+    if (!rc && t.value[DRAIN])
+        rc = parse_ms(&t, DRAIN, 1, &out->drain_ms, &err);
+    if (!rc && t.value[LINK_WAIT])
+        rc = parse_ms(&t, LINK_WAIT, 0, &out->link_wait_ms, &err);
+    if (!rc && t.value[LINK_WAIT] && !out->link_wait_ms)
+        out->link_wait_ms = WCP_NO_LINK_WAIT;
     if (!rc && t.value[LOG] && !log_parse_level(t.value[LOG], &level))
         rc = wcp_fail(&err, WCP_EINVAL, "%s: \"%.40s\" found, error, warn, info or debug expected",
                       t.by[LOG], t.value[LOG]);

@@ -12,6 +12,8 @@ struct standalone {
     bool offline;          /* there is no NATS */
     char *creds_file;      /* NULL: none */
     int key_lock;          /* keeps the host key ours while it is open; -1: none */
+    uint32_t drain_ms;     /* 0: not told */
+    uint32_t link_wait_ms; /* as in struct wcp_limits; 0: not told */
     const char *log_level; /* NULL: not told; lives in argv or the environment; so does */
     const char *admin;     /* where the admin port is to be */
 };

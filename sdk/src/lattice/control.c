@@ -9,15 +9,17 @@
 
 void control_start(struct control *c, const char *lattice, const char *id, const char *xkey)
 {
-    static const char *const tails[CONTROL_SUBJECTS] = {"linkdefs.put",     "linkdefs.put",
-                                                        "linkdefs.del",     "health",
-                                                        "default.shutdown", "config.update"};
-    for (int i = 0; i < CONTROL_SUBJECTS; i++) {
-        char subject[2 * ID_MAX + 64];
+    static const char *const tails[CONTROL_ALL_LINKS] = {
+        "linkdefs.put",     "linkdefs.put",  "linkdefs.del", "health",
+        "default.shutdown", "config.update", "links"};
+    char subject[2 * ID_MAX + 64];
+    for (int i = 0; i < CONTROL_ALL_LINKS; i++) {
         const char *who = i == CONTROL_PUT_XKEY ? xkey : id;
         snprintf(subject, sizeof subject, "wasmbus.rpc.%s.%s.%s", lattice, who, tails[i]);
         c->subs[i] = *who ? c->t->subscribe(c->t, subject, NULL) : -1;
     }
+    snprintf(subject, sizeof subject, "wasmbus.rpc.%s.links", lattice);
+    c->subs[CONTROL_ALL_LINKS] = c->t->subscribe(c->t, subject, NULL);
 }
 
 void control_leave(struct control *c)
@@ -51,6 +53,14 @@ static void answer(const struct control *c, const struct wcp_msg *m)
                                json_object_new_string_len((const char *)why.ptr, (int)why.len));
     json_publish(c->t, m->reply, o);
     wcp_buf_free(&why);
+}
+
+static void answer_links(const struct control *c, const struct wcp_msg *m)
+{
+    struct wcp_buf b = {0};
+    c->on.links(c->ctx, c->t->max_payload, &b);
+    c->t->publish(c->t, &(struct wcp_msg){.subject = m->reply, .data = {b.ptr, b.len}});
+    wcp_buf_free(&b);
 }
 
 /* Only our own host's word, and only when it waits for the answer: that is how one of several
@@ -105,6 +115,11 @@ bool control_message(struct control *c, int sub, const struct wcp_msg *m)
     case CONTROL_HEALTH:
         if (m->reply)
             answer(c, m);
+        break;
+    case CONTROL_LINKS:
+    case CONTROL_ALL_LINKS:
+        if (m->reply)
+            answer_links(c, m);
         break;
     case CONTROL_SHUTDOWN: rc = shutdown_message(c, m, &err); break;
     case CONTROL_CONFIG: rc = config_message(c, m, &err); break;

@@ -1,5 +1,5 @@
-/* control.h: the messages by which hosts control a provider (lattice.md §5.2), read and answered.
- */
+/* control.h: the messages by which hosts control a provider (lattice.md §5.2), and by which wcp
+ * asks for its links, read and answered. */
 #ifndef CONTROL_H
 #define CONTROL_H
 
@@ -8,11 +8,12 @@
 
 /* What the messages ask for. */
 struct control_handler {
-    void (*put)(void *ctx, struct linkdef *l);       /* takes the content of *l */
-    void (*del)(void *ctx, struct linkdef *l);       /* the same */
-    bool (*healthy)(void *ctx, struct wcp_buf *why); /* false: why gets a text for people */
-    void (*shutdown)(void *ctx, const char *reply);  /* reply is owed, as the last word */
-    void (*config)(void *ctx, struct config *c);     /* takes the content of *c */
+    void (*put)(void *ctx, struct linkdef *l);               /* takes the content of *l */
+    void (*del)(void *ctx, struct linkdef *l);               /* the same */
+    bool (*healthy)(void *ctx, struct wcp_buf *why);         /* false: why gets a text for people */
+    void (*links)(void *ctx, size_t max, struct wcp_buf *b); /* as JSON, in at most max bytes */
+    void (*shutdown)(void *ctx, const char *reply);          /* reply is owed, as the last word */
+    void (*config)(void *ctx, struct config *c);             /* takes the content of *c */
 };
 
 enum {
@@ -22,6 +23,8 @@ enum {
     CONTROL_HEALTH,
     CONTROL_SHUTDOWN,
     CONTROL_CONFIG,
+    CONTROL_LINKS,
+    CONTROL_ALL_LINKS, /* asked of every provider in the lattice */
     CONTROL_SUBJECTS
 };
 

@@ -246,6 +246,10 @@ void hostdata_free(struct hostdata *h)
     for (size_t i = 0; i < h->link_count; i++)
         linkdef_free(&h->links[i]);
     free(h->links);
+    for (size_t i = 0; i < h->local_link_count; i++)
+        linkdef_free(&h->local_links[i]);
+    free(h->local_links);
+    free(h->js_domain);
     strings_free(&h->cluster_issuers);
     free(h->log_level);
     free(h->otel.observability_endpoint);

@@ -29,15 +29,20 @@ struct hostdata {
     struct secrets secrets;
     struct linkdef *links;
     size_t link_count;
+    struct linkdef *local_links; /* of --links: only this process knows them */
+    size_t local_link_count;
     size_t bad_links; /* malformed ones, left out with a warning each */
     struct strings cluster_issuers;
     int64_t default_rpc_timeout_ms; /* -1 absent */
     bool structured_logging;
     char *log_level; /* NULL: absent */
     struct otel_config otel;
+    char *js_domain; /* of JetStream; NULL: the server's own */
     bool standalone; /* made from flags and environment, not by a host: the lattice has the links */
     struct registration registration;
-    bool listens; /* callers come over sockets, too: see local.h */
+    bool listens;          /* callers come over sockets, too: see local.h */
+    uint32_t drain_ms;     /* what running calls may take when leaving; 0: as the provider says */
+    uint32_t link_wait_ms; /* as in struct wcp_limits; 0: as the provider says */
 };
 
 /* One line: base64 of the JSON object, white space around it ignored. Unknown members are ignored.

@@ -96,14 +96,17 @@ static int fail_repeated(struct wcp_bytes text, struct wcp_err *err)
     return rc ? rc : wcp_fail(err, WCP_EPROTO, "a member occurs twice");
 }
 
-int json_parse(struct wcp_bytes text, struct json_object **out, struct wcp_err *err)
+static int parse(struct wcp_bytes text, enum json_type wanted, struct json_object **out,
+                 struct wcp_err *err)
 {
+    const char *what = wanted == json_type_object ? "object" : "list";
+    uint8_t opening = wanted == json_type_object ? '{' : '[';
     *out = NULL;
     if (text.len > JSON_MAX_BYTES)
         return wcp_fail(err, WCP_ETOOBIG, "%zu bytes of JSON, at most %zu are allowed", text.len,
                         JSON_MAX_BYTES);
     if (text.len == 0)
-        return wcp_fail(err, WCP_EPROTO, "nothing found, a JSON object expected");
+        return wcp_fail(err, WCP_EPROTO, "nothing found, a JSON %s expected", what);
     struct json_tokener *tok = json_tokener_new_ex(JSON_MAX_DEPTH);
     if (!tok)
         abort();
@@ -121,18 +124,18 @@ int json_parse(struct wcp_bytes text, struct json_object **out, struct wcp_err *
     size_t first = 0;
     while (first < text.len && memchr(" \t\r\n", text.ptr[first], 4))
         first++;
-    if (why == json_tokener_continue && first < text.len && text.ptr[first] != '{')
-        rc = wcp_fail(err, WCP_EPROTO, "byte %zu: a JSON object expected", first);
+    if (why == json_tokener_continue && first < text.len && text.ptr[first] != opening)
+        rc = wcp_fail(err, WCP_EPROTO, "byte %zu: a JSON %s expected", first, what);
     else if (why == json_tokener_continue)
         rc = wcp_fail(err, WCP_EPROTO, "byte %zu: the JSON text ends too early", text.len);
     else if (why != json_tokener_success)
         rc = wcp_fail(err, WCP_EPROTO, "byte %zu: not JSON: %s", end, json_tokener_error_desc(why));
-    else if (!json_object_is_type(o, json_type_object))
-        rc = wcp_fail(err, WCP_EPROTO, "%s found, a JSON object expected", json_kind(o));
+    else if (!json_object_is_type(o, wanted))
+        rc = wcp_fail(err, WCP_EPROTO, "%s found, a JSON %s expected", json_kind(o), what);
     while (!rc && end < text.len && memchr(" \t\r\n", text.ptr[end], 4))
         end++;
     if (!rc && end < text.len)
-        rc = wcp_fail(err, WCP_EPROTO, "byte %zu: more text after the JSON object", end);
+        rc = wcp_fail(err, WCP_EPROTO, "byte %zu: more text after the JSON %s", end, what);
     if (!rc)
         rc = count_colons(text, &colons, err);
     if (!rc && colons != count_members(o))
@@ -143,6 +146,16 @@ int json_parse(struct wcp_bytes text, struct json_object **out, struct wcp_err *
     }
     *out = o;
     return 0;
+}
+
+int json_parse(struct wcp_bytes text, struct json_object **out, struct wcp_err *err)
+{
+    return parse(text, json_type_object, out, err);
+}
+
+int json_parse_list(struct wcp_bytes text, struct json_object **out, struct wcp_err *err)
+{
+    return parse(text, json_type_array, out, err);
 }
 
 static void wipe(struct json_object *o)

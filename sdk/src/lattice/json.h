@@ -10,6 +10,8 @@
 
 /* One JSON object and nothing after it; a member that occurs twice is an error. */
 int json_parse(struct wcp_bytes text, struct json_object **out, struct wcp_err *err);
+int json_parse_list(struct wcp_bytes text, struct json_object **out,
+                    struct wcp_err *err); /* a list instead */
 /* json_object_put for documents with secrets: texts and numbers are overwritten first. */
 void json_put_wiped(struct json_object *o);
 const char *json_kind(const struct json_object *o); /* "number", "text" ... for error messages */

@@ -221,6 +221,8 @@ void link_tell_drain(struct link *l)
     if (l->up && !l->told && l->c->def->link_drain)
         l->c->def->link_drain(&l->pub);
     l->told = true;
+    if (l->state == LINK_FAILED && !l->up) /* nor is it tried again */
+        timers_clear(l->timers, &l->due);
 }
 
 void link_drain(struct link *l, uint32_t limit_ms)

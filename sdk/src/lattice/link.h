@@ -26,6 +26,7 @@ struct link {
     size_t refs;               /* running calls */
     uint64_t told_at;          /* by a message; 0: only the buckets have told */
     unsigned sync;             /* the last one that had it */
+    uint64_t gone_at;          /* since when the buckets no longer have it; 0: they do */
     struct link *same;         /* the next with the same peer, name and package */
     struct link *next, **prev; /* all; links.c's */
 };

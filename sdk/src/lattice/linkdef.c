@@ -7,6 +7,14 @@
 
 /* --- lists and maps of texts --- */
 
+bool strings_have(const struct strings *s, const char *text)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->at[i], text) == 0)
+            return true;
+    return false;
+}
+
 void strings_put(struct strings *s, const char *text)
 {
     s->at = wcp_realloc(s->at, (s->n + 1) * sizeof *s->at);
@@ -266,6 +274,36 @@ void linkdef_print(const struct linkdef *l, struct wcp_buf *b)
         o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
     wcp_buf_put(b, text, n);
     json_object_put(o);
+}
+
+static struct wcp_bytes copy_bytes(struct wcp_bytes b)
+{
+    if (!b.ptr)
+        return b;
+    uint8_t *p = wcp_calloc(b.len + 1, 1);
+    memcpy(p, b.ptr, b.len);
+    return (struct wcp_bytes){p, b.len};
+}
+
+static void copy_config(const struct config *c, struct config *out)
+{
+    for (size_t i = 0; i < c->n; i++)
+        append(out, c->at[i].key, c->at[i].value);
+}
+
+void linkdef_copy(const struct linkdef *l, struct linkdef *out)
+{
+    *out = (struct linkdef){.source_id = wcp_str_dup(wcp_str(l->source_id)),
+                            .target = wcp_str_dup(wcp_str(l->target)),
+                            .name = wcp_str_dup(wcp_str(l->name)),
+                            .wit_namespace = wcp_str_dup(wcp_str(l->wit_namespace)),
+                            .wit_package = wcp_str_dup(wcp_str(l->wit_package)),
+                            .source_secrets = copy_bytes(l->source_secrets),
+                            .target_secrets = copy_bytes(l->target_secrets)};
+    for (size_t i = 0; i < l->interfaces.n; i++)
+        strings_put(&out->interfaces, l->interfaces.at[i]);
+    copy_config(&l->source_config, &out->source_config);
+    copy_config(&l->target_config, &out->target_config);
 }
 
 void linkdef_free(struct linkdef *l)

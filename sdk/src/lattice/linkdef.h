@@ -39,6 +39,7 @@ int linkdef_parse(struct wcp_bytes json, struct linkdef *out, struct wcp_err *er
 int linkdef_from_json(struct json_object *o, struct linkdef *out, struct wcp_err *err);
 /* For link messages that we send (wcp, tests); b gets the JSON text. Secrets are not written. */
 void linkdef_print(const struct linkdef *l, struct wcp_buf *b);
+void linkdef_copy(const struct linkdef *l, struct linkdef *out);
 void linkdef_free(struct linkdef *l);
 
 const char *config_get(const struct config *c,
@@ -53,7 +54,8 @@ int config_member(struct json_object *o, const char *member, struct config *out,
                   struct wcp_err *err);
 void config_free(struct config *c);
 void strings_put(struct strings *s, const char *text); /* copies */
-#define STRINGS_MAX 1000                               /* items of one list in a document */
+bool strings_have(const struct strings *s, const char *text);
+#define STRINGS_MAX 1000 /* items of one list in a document */
 int strings_from_json(struct json_object *o, const char *member, struct strings *out,
                       struct wcp_err *err);
 void strings_free(struct strings *s);

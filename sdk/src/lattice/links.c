@@ -9,6 +9,10 @@
 #include <wcp/log.h>
 #include <wcp/map.h>
 
+/* The host of who calls us follows the same watch, perhaps later than we do: until then it may
+ * still call over a link that has got another target. */
+#define HOSTS_FOLLOW_MS 1000
+
 struct links {
     struct links_config c;
     struct wcp_map *by_peer; /* of those that do not drain; see key() */
@@ -292,6 +296,23 @@ static bool is_repetition(const struct link *old, const struct link *l, const st
     return same_content(old, l);
 }
 
+static void put_again(struct link *l, uint64_t told_at)
+{
+    struct links *t = table_of(l);
+    l->gone_at = 0;
+    if (!told_at) { /* the bucket has it: if it no longer has, that is not because it is late */
+        l->told_at = 0;
+        l->sync = t->sync;
+        return;
+    }
+    if (!l->sync || l->sync != t->sync)
+        l->told_at = told_at;
+    if (!l->up) { /* somebody wants it, now */
+        link_hurry(l);
+        tell_added(l);
+    }
+}
+
 /* own: secrets of a local link; NULL: they are in def, sealed. */
 static void put(struct links *t, struct linkdef *def, const char *why, uint64_t told_at,
                 const struct secrets *own)
@@ -312,6 +333,10 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         return;
     }
     struct link *old = same_key(t, &w);
+    if (old && old->local && !own) { /* this process knows better */
+        linkdef_free(def);
+        return;
+    }
     if (!old && t->count >= t->max) {
         wcp_fail(&err, WCP_ETOOBIG, "refused: there are %zu links already, the limit is %zu",
                  t->count, t->max);
@@ -327,16 +352,11 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         (void)codec_parse(config_get(l->config, "wrpc-codec"), &l->pub.codec, &err); /* err tells */
     if (old && is_repetition(old, l, &err)) {
         forget(l); /* hosts send each link several times */
-        old->told_at = told_at > old->told_at ? told_at : old->told_at;
-        old->sync = t->sync;
-        bool was_up = old->up;
-        link_hurry(old);
-        if (!was_up)
-            tell_added(old);
+        put_again(old, told_at);
         return;
     }
     l->told_at = told_at;
-    l->sync = t->sync;
+    l->sync = told_at ? 0 : t->sync;
     if (err.code)
         link_refuse(l, &err);
     else
@@ -367,7 +387,7 @@ void links_del(struct links *t, const struct linkdef *def)
         return;
     struct wcp_link w = link_public(def, role);
     struct link *l = same_key(t, &w);
-    if (!l)
+    if (!l || l->local)
         return; /* every host says it, and to everyone: not worth a line */
     wcp_log(WCP_INFO, "link is deleted", "link", w.name.ptr, role == WCP_TARGET ? "from" : "to",
             link_peer(&w).ptr, NULL);
@@ -392,6 +412,11 @@ uint64_t links_sync_end(struct links *t, uint32_t grace_ms)
             continue;
         if (l->told_at && now(t) < l->told_at + grace_ms) {
             again = again < l->told_at + grace_ms ? again : l->told_at + grace_ms;
+            continue;
+        }
+        l->gone_at = l->gone_at ? l->gone_at : now(t);
+        if (l->sync && l->pub.role == WCP_TARGET && now(t) < l->gone_at + HOSTS_FOLLOW_MS) {
+            again = again < l->gone_at + HOSTS_FOLLOW_MS ? again : l->gone_at + HOSTS_FOLLOW_MS;
             continue;
         }
         wcp_log(WCP_INFO, "link is no longer in the lattice", "link", l->pub.name.ptr, "peer",
@@ -424,6 +449,14 @@ bool links_healthy(const struct links *t, struct wcp_buf *b)
     return false;
 }
 
+bool links_any_failed(const struct links *t)
+{
+    const struct link *l = t->all;
+    while (l && l->state != LINK_FAILED)
+        l = l->next;
+    return l != NULL;
+}
+
 void links_each(const struct links *t, void (*fn)(void *ctx, const struct link_view *v), void *ctx)
 {
     for (const struct link *l = t->all; l; l = l->next) {
@@ -437,10 +470,10 @@ static struct json_object *text(struct wcp_str s)
     return json_object_new_string_len(s.ptr, (int)s.len);
 }
 
-static struct json_object *to_json(const struct links *t, const struct link_view *v)
+void link_describe(const struct link_view *v, struct json_object *o)
 {
     const struct wcp_link *l = v->link;
-    struct json_object *o = json_object_new_object(), *interfaces = json_object_new_array();
+    struct json_object *interfaces = json_object_new_array();
     for (size_t i = 0; i < l->interface_count; i++)
         json_object_array_add(interfaces, text(l->interfaces[i]));
     json_object_object_add(o, "source_id", text(l->source_id));
@@ -450,9 +483,15 @@ static struct json_object *to_json(const struct links *t, const struct link_view
     json_object_object_add(o, "wit_package", text(l->wit_package));
     json_object_object_add(o, "interfaces", interfaces);
     json_object_object_add(o, "state", text(wcp_str(link_state_text(v->state))));
-    json_object_object_add(o, "for_ms", json_object_new_int64((int64_t)(now(t) - v->since_ms)));
     if (v->why)
         json_object_object_add(o, "reason", text(wcp_str(v->why)));
+}
+
+static struct json_object *to_json(const struct links *t, const struct link_view *v)
+{
+    struct json_object *o = json_object_new_object();
+    link_describe(v, o);
+    json_object_object_add(o, "for_ms", json_object_new_int64((int64_t)(now(t) - v->since_ms)));
     json_object_object_add(o, "attempts", json_object_new_int64(v->attempts));
     if (v->retry_ms != TIMER_NEVER) {
         uint64_t in = v->retry_ms > now(t) ? v->retry_ms - now(t) : 0;

@@ -37,6 +37,9 @@ struct link_view {
     bool local;        /* by links_put_local */
 };
 
+/* Adds source_id, target, name, wit_namespace, wit_package, interfaces, state and reason. */
+void link_describe(const struct link_view *v, struct json_object *o);
+
 struct links_config {
     struct wcp_instance *instance;     /* for wcp_link.instance */
     const struct wcp_provider *def;    /* link_up, link_down, limits.links */
@@ -60,8 +63,8 @@ struct rpc_links links_for_rpc(struct links *t);
 
 /* A link that we were told of. Takes the content of *l. */
 void links_put(struct links *t, struct linkdef *l);
-/* The same for a link that only this process knows, with secrets (copied): no reading of the
- * lattice's buckets takes it away. */
+/* The same for a link that only this process knows, with secrets (copied): neither messages nor the
+ * lattice's buckets change it or take it away. */
 void links_put_local(struct links *t, struct linkdef *l, const struct secrets *secrets);
 /* The link of that role, peer, namespace, package and name; no matter when there is none. */
 void links_del(struct links *t, const struct linkdef *l);
@@ -82,6 +85,7 @@ uint64_t links_sync_end(struct links *t, uint32_t grace_ms);
 
 /* False: some link is connecting or has failed, and b gets a text for people. */
 bool links_healthy(const struct links *t, struct wcp_buf *b);
+bool links_any_failed(const struct links *t);
 /* All links. fn must not change the table. */
 void links_each(const struct links *t, void (*fn)(void *ctx, const struct link_view *v), void *ctx);
 /* Appends a JSON list of objects, those that are not ready first. At most max bytes: returns how

@@ -1,5 +1,5 @@
-/* local.h: the links of callers over sockets. No header says who they are, and the lattice has no
- * link of theirs. */
+/* local.h: the links that only this process knows: those of --links, and those of callers over
+ * sockets, of whom no header says who they are, and the lattice has no link. */
 #ifndef LATTICE_LOCAL_H
 #define LATTICE_LOCAL_H
 
@@ -9,8 +9,12 @@
 #define LOCAL_SOURCE "local"
 #define LOCAL_NAME   "default"
 
-/* If hd->listens: puts a link for each package that def exports, with the provider's own
- * configuration and secrets. Again when these have changed. */
+/* Reads hd->local_links: a JSON list of link documents (lattice.md §6.1) that name hd->provider_id,
+ * without secrets. err says which item is wrong. */
+int local_links_parse(struct wcp_bytes json, struct hostdata *hd, struct wcp_err *err);
+/* Puts the links of hd->local_links, with the provider's own secrets. If hd->listens: also puts a
+ * link for each package that def exports, with the provider's own configuration and secrets. Again
+ * when these have changed. */
 void local_links_put(struct links *t, const struct wcp_provider *def, const struct hostdata *hd);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * Starting: control subjects first, so that no link message is missed; then the provider's own
  * start; then the links we were told of; then the functions. Standalone, the links are in the
- * lattice's buckets, so the last step waits until they have been read.
+ * lattice's buckets, so the last step waits until they have been read; from then on the buckets are
+ * watched, and link messages are hints.
  *
  * Leaving, by a host's message or a signal, is one path, taken by on_check() from the tick:
  * leave the queue groups -> what runs ends (or the limit passes) -> links go down -> stop -> the
@@ -13,23 +14,23 @@
 #include "lattice/control.h"
 #include "lattice/events.h"
 #include "lattice/host.h"
+#include "lattice/json.h"
 #include "lattice/links.h"
 #include "lattice/local.h"
 #include "lattice/metrics.h"
 #include "lattice/secrets.h"
 #include "lattice/xkey.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wcp/log.h>
 
-#define HOST_DRAIN_MS      250 /* a host kills the process 300 ms after its shutdown message */
-#define DRAIN_MS           10000
-#define DRAIN_CHECK_MS     10 /* while leaving: calls end in many places, none of which tells us */
-#define LINK_GRACE_MS      60000 /* a link that was put may not be in the bucket yet */
-#define REPLIES_MAX        16
-#define READ_PAUSE_MS      2000 /* before the buckets are read again; doubled each time */
-#define READ_PAUSE_MOST_MS 60000
+#define HOST_DRAIN_MS  250 /* a host kills the process 300 ms after its shutdown message */
+#define DRAIN_MS       10000
+#define DRAIN_CHECK_MS 10    /* while leaving: calls end in many places, none of which tells us */
+#define LINK_GRACE_MS  60000 /* a link that was put may not be in the bucket yet */
+#define REPLIES_MAX    16
 
 struct wcp_instance {
     const struct wcp_provider *def;
@@ -39,9 +40,12 @@ struct wcp_instance {
     struct links *links;
     struct control control;
     struct events events;
-    struct host *host;         /* NULL: another one stands for us */
-    struct lattice_read *read; /* running; standalone only */
-    bool read_again;
+    struct host *host; /* NULL: another one stands for us */
+    /* Standalone only. */
+    struct lattice_watch *lattice; /* NULL: not yet, or no more */
+    bool read_once, unreadable;
+    uint64_t doubt_until; /* the bucket does not take links away before */
+    struct instance_stats stats;
     void *data;
     /* Former configurations: what wcp_provider_config gave out lives as long as the instance. */
     struct config *old;
@@ -52,9 +56,9 @@ struct wcp_instance {
     uint64_t drain_until;
     struct strings replies; /* owed to shutdown messages */
     struct timers timers;
-    struct timer check, reread;
-    uint32_t read_pause_ms; /* since the last complete reading; 0: that was the last */
-    bool told;              /* env.done has been called */
+    struct timer check;
+    struct timer compare; /* with what the buckets have: the grace of a link ends */
+    bool told;            /* env.done has been called */
 };
 
 static uint64_t now(const struct wcp_instance *i)
@@ -62,15 +66,34 @@ static uint64_t now(const struct wcp_instance *i)
     return i->env.transport->now(i->env.transport);
 }
 
+static void compare_at(struct wcp_instance *i, uint64_t at)
+{
+    if (at != TIMER_NEVER && (!i->compare.pos || at < i->compare.at))
+        timers_set(&i->timers, &i->compare, at);
+}
+
 /* --- what control messages ask for --- */
+
+/* Whoever gets a link while we leave may call at once, and reach us until we are out of the queue
+ * groups. What we ourselves would call over is not begun any more. */
+static bool takes(const struct wcp_instance *i, const struct linkdef *l)
+{
+    bool calls_us = strcmp(l->source_id, i->hd.provider_id) != 0;
+    return i->state == RUNNING || (i->state == LEAVING && calls_us && !rpc_has_left(i->rpc));
+}
 
 static void on_put(void *ctx, struct linkdef *l)
 {
     struct wcp_instance *i = ctx;
-    if (i->state == RUNNING)
-        links_put(i->links, l);
-    else
-        linkdef_free(l); /* leaving: no new links */
+    if (!takes(i, l)) {
+        linkdef_free(l);
+        return;
+    }
+    links_put(i->links, l);
+    if (i->lattice) {
+        lattice_hint(i->lattice);
+        compare_at(i, now(i) + LINK_GRACE_MS);
+    }
 }
 
 static void on_del(void *ctx, struct linkdef *l)
@@ -86,9 +109,15 @@ static bool on_health(void *ctx, struct wcp_buf *why)
     return links_healthy(i->links, why);
 }
 
-static uint32_t drain_ms(const struct wcp_instance *i, uint32_t otherwise)
+static uint32_t drain_ms(const struct wcp_instance *i)
 {
-    return i->def->limits.drain_ms ? i->def->limits.drain_ms : otherwise;
+    uint32_t own = i->def->limits.drain_ms;
+    return i->hd.drain_ms ? i->hd.drain_ms : own ? own : DRAIN_MS;
+}
+
+static void on_links(void *ctx, size_t max, struct wcp_buf *b)
+{
+    instance_links_json(ctx, max, b);
 }
 
 static void on_shutdown(void *ctx, const char *reply)
@@ -96,17 +125,14 @@ static void on_shutdown(void *ctx, const char *reply)
     struct wcp_instance *i = ctx;
     if (i->replies.n < REPLIES_MAX)
         strings_put(&i->replies, reply);
-    instance_drain(i, drain_ms(i, HOST_DRAIN_MS));
+    instance_drain(i, drain_ms(i) < HOST_DRAIN_MS ? drain_ms(i) : HOST_DRAIN_MS);
 }
 
-/* For the host that we are ourselves. */
+/* For the host that we are ourselves. A link that is connecting is no news for everybody. */
 static bool on_host_health(void *ctx)
 {
     struct wcp_instance *i = ctx;
-    struct wcp_buf why = {0};
-    bool healthy = links_healthy(i->links, &why);
-    wcp_buf_free(&why);
-    return healthy;
+    return !links_any_failed(i->links);
 }
 
 static void on_host_stop(void *ctx, uint32_t limit_ms)
@@ -140,19 +166,45 @@ static void on_link_added(void *ctx)
     rpc_link_added(i->rpc);
 }
 
+/* Only who is its own host may speak of it: a real host's events are its own, and providers under
+ * it may not even be permitted to. When we leave, provider_stopped says it for all links. */
+static void on_link_changed(void *ctx, const struct link_view *v)
+{
+    struct wcp_instance *i = ctx;
+    if (!i->host || i->state != RUNNING)
+        return;
+    struct json_object *data = json_object_new_object();
+    json_object_object_add(data, "host_id", json_object_new_string(i->hd.host_id));
+    json_object_object_add(data, "provider_id", json_object_new_string(i->hd.provider_id));
+    link_describe(v, data);
+    events_publish(&i->events, "link_state_changed", data);
+    host_check(i->host);
+}
+
+/* A call has come before its link, and waits a little: if the buckets could not be read, perhaps
+ * they can now. */
+static void on_link_missing(void *ctx)
+{
+    struct wcp_instance *i = ctx;
+    if (i->lattice)
+        lattice_hint(i->lattice);
+}
+
 static void on_check(struct timer *t);
-static void on_reread(struct timer *t);
+static void on_compare(struct timer *t);
 
 struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdata *hd,
                                   const struct instance_env *env)
 {
     struct wcp_instance *i = wcp_calloc(1, sizeof *i);
+    struct wcp_limits limits = def->limits;
+    limits.link_wait_ms = hd->link_wait_ms ? hd->link_wait_ms : limits.link_wait_ms;
     i->def = def;
     i->hd = *hd;
     *hd = (struct hostdata){0};
     i->env = *env;
     i->check.fn = on_check;
-    i->reread.fn = on_reread;
+    i->compare.fn = on_compare;
     i->links = links_new(&(struct links_config){
         .instance = i,
         .def = def,
@@ -160,15 +212,17 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
         .host_xkey = i->hd.host_xkey,
         .xkey_seed = i->hd.provider_xkey_seed,
         .transport = env->transport,
-        .drain_ms = drain_ms(i, DRAIN_MS),
+        .drain_ms = drain_ms(i),
         .added = on_link_added,
+        .changed = on_link_changed,
+        .missing = on_link_missing,
         .ctx = i,
     });
     i->rpc = rpc_new(&(struct rpc_config){
         .transport = env->transport,
         .lattice = i->hd.lattice,
         .id = i->hd.provider_id,
-        .limits = def->limits,
+        .limits = limits,
         .links = links_for_rpc(i->links),
         .instance = i,
         .serves_anyone = def->serves_anyone,
@@ -176,9 +230,9 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
     i->control = (struct control){
         .t = env->transport,
         .host_id = i->hd.host_id,
-        .on = {on_put, on_del, on_health, on_shutdown, on_config},
+        .on = {on_put, on_del, on_health, on_links, on_shutdown, on_config},
         .ctx = i,
-        .subs = {-1, -1, -1, -1, -1, -1},
+        .subs = {-1, -1, -1, -1, -1, -1, -1, -1},
         .malformed = i->hd.bad_links,
     };
     i->events = (struct events){
@@ -211,58 +265,81 @@ static void serve(struct wcp_instance *i)
     i->env.serving(i->env.ctx);
 }
 
-static void on_read_link(void *ctx, struct linkdef *l, const char *why)
+/* --- the links that the lattice's buckets have; standalone only --- */
+
+static void on_stored_begin(void *ctx)
 {
     struct wcp_instance *i = ctx;
-    links_sync_put(i->links, l, why);
+    links_sync_begin(i->links);
 }
 
-static void read_links(struct wcp_instance *i);
-
-static void on_read_done(void *ctx, bool complete, const struct wcp_err *err)
+static void on_stored_link(void *ctx, struct linkdef *l, const char *why)
 {
     struct wcp_instance *i = ctx;
-    i->read = NULL;
-    uint64_t again = complete ? links_sync_end(i->links, LINK_GRACE_MS) : TIMER_NEVER;
-    if (again != TIMER_NEVER)
-        timers_set(&i->timers, &i->reread, again);
-    if (!err) {
-        i->read_pause_ms = 0;
+    if (takes(i, l))
+        links_sync_put(i->links, l, why);
+}
+
+static void on_compare(struct timer *t)
+{
+    lattice_again(
+        ((struct wcp_instance *)((char *)t - offsetof(struct wcp_instance, compare)))->lattice);
+}
+
+/* Once per outage. */
+static void tell_unreadable(struct wcp_instance *i, const struct wcp_err *err)
+{
+    char count[24];
+    if (i->unreadable)
+        return;
+    i->unreadable = true;
+    i->stats.unreadable++;
+    snprintf(count, sizeof count, "%zu", links_count(i->links));
+    wcp_log(WCP_WARN,
+            err->code == WCP_ENOENT && i->read_once
+                ? "the lattice's links are gone with their bucket: those that are known are kept"
+                : "the lattice's links cannot be read: those that are known, put by message or of "
+                  "--links are served",
+            "error", err->msg, "links", count, NULL);
+}
+
+/* A bucket that has lost writes is what the lattice has now, and hosts act on it, too. But often
+ * somebody restores what was lost: until then a link that works is better than none. */
+static void on_stored_done(void *ctx, const struct lattice_state *s)
+{
+    struct wcp_instance *i = ctx;
+    if (i->state != RUNNING)
+        return;
+    if (s->older) {
+        i->stats.older++;
+        i->doubt_until = now(i) + LINK_GRACE_MS;
+        wcp_log(WCP_WARN,
+                "the bucket of the lattice's links has lost writes, or was made anew: links that "
+                "it no longer has are kept for a minute",
+                NULL);
+    }
+    if (s->complete && now(i) < i->doubt_until)
+        compare_at(i, i->doubt_until);
+    else if (s->complete)
+        compare_at(i, links_sync_end(i->links, LINK_GRACE_MS));
+    if (s->err.code) {
+        tell_unreadable(i, &s->err);
     } else {
-        /* Perhaps the server is still starting, or the bucket is made later. Said once. */
-        if (!i->read_pause_ms)
-            wcp_log(WCP_WARN,
-                    "the lattice's links cannot be read; put messages still work, and it is tried "
-                    "again",
-                    "error", err->msg, NULL);
-        i->read_pause_ms = i->read_pause_ms ? 2 * i->read_pause_ms : READ_PAUSE_MS;
-        if (i->read_pause_ms > READ_PAUSE_MOST_MS)
-            i->read_pause_ms = READ_PAUSE_MOST_MS;
-        timers_set(&i->timers, &i->reread, now(i) + i->read_pause_ms);
+        i->unreadable = false;
+        i->read_once = true;
     }
     serve(i);
-    if (i->read_again)
-        read_links(i);
 }
 
-static void on_reread(struct timer *t)
+static void watch_links(struct wcp_instance *i)
 {
-    read_links((struct wcp_instance *)((char *)t - offsetof(struct wcp_instance, reread)));
-}
-
-static void read_links(struct wcp_instance *i)
-{
-    i->read_again = i->read != NULL;
-    if (i->read || i->state != RUNNING)
-        return;
-    timers_clear(&i->timers, &i->reread);
-    links_sync_begin(i->links);
-    i->read = lattice_read(&(struct lattice_read_config){
-        .rpc = i->rpc,
+    i->lattice = lattice_watch(&(struct lattice_watch_config){
+        .kv = {.rpc = i->rpc, .domain = i->hd.js_domain},
         .lattice = i->hd.lattice,
         .id = i->hd.provider_id,
-        .link = on_read_link,
-        .done = on_read_done,
+        .begin = on_stored_begin,
+        .link = on_stored_link,
+        .done = on_stored_done,
         .ctx = i,
     });
 }
@@ -284,7 +361,7 @@ int instance_start(struct wcp_instance *i, struct wcp_err *err)
         links_put(i->links, &i->hd.links[k]);
     local_links_put(i->links, i->def, &i->hd);
     if (i->hd.standalone)
-        read_links(i);
+        watch_links(i);
     else
         serve(i);
     return 0;
@@ -295,10 +372,9 @@ int instance_start(struct wcp_instance *i, struct wcp_err *err)
 /* What still runs is cut off. */
 static void take_down(struct wcp_instance *i)
 {
-    if (i->read)
-        lattice_read_cancel(i->read);
-    i->read = NULL;
-    timers_clear(&i->timers, &i->reread);
+    lattice_close(i->lattice);
+    i->lattice = NULL;
+    timers_clear(&i->timers, &i->compare);
     rpc_abort(i->rpc);
     links_drain_all(i->links, true);
     links_tick(i->links);
@@ -332,7 +408,7 @@ static void on_check(struct timer *t)
 
 void instance_drain(struct wcp_instance *i, uint32_t limit_ms)
 {
-    uint64_t until = now(i) + (limit_ms ? limit_ms : drain_ms(i, DRAIN_MS));
+    uint64_t until = now(i) + (limit_ms ? limit_ms : drain_ms(i));
     if (i->state == RUNNING) {
         i->state = LEAVING;
         i->drain_until = until;
@@ -392,8 +468,8 @@ void instance_lost(struct wcp_instance *i, int sub)
     if (rpc_lost(i->rpc, sub) || !control_has(&i->control, sub))
         return;
     wcp_log(WCP_ERROR, "control messages were dropped: links may be out of date", NULL);
-    if (i->hd.standalone && i->started)
-        read_links(i);
+    if (i->lattice)
+        lattice_again(i->lattice);
 }
 
 void instance_writable(struct wcp_instance *i)
@@ -404,13 +480,15 @@ void instance_writable(struct wcp_instance *i)
 void instance_disconnected(struct wcp_instance *i)
 {
     rpc_disconnected(i->rpc);
+    if (i->lattice)
+        lattice_disconnected(i->lattice);
 }
 
 /* Link messages of the meantime are lost; only the buckets can be asked. */
 void instance_reconnected(struct wcp_instance *i)
 {
-    if (i->hd.standalone && i->started)
-        read_links(i);
+    if (i->lattice)
+        lattice_reconnected(i->lattice);
 }
 
 uint64_t instance_next(const struct wcp_instance *i)
@@ -433,6 +511,11 @@ void instance_tick(struct wcp_instance *i)
         i->told = true;
         i->env.done(i->env.ctx, 0); /* i may be gone now */
     }
+}
+
+const struct instance_stats *instance_stats(const struct wcp_instance *i)
+{
+    return &i->stats;
 }
 
 uint64_t instance_malformed(const struct wcp_instance *i)
@@ -470,9 +553,24 @@ void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp
                  i->control.malformed);
 }
 
-size_t instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b)
+void instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b)
 {
-    return links_json(i->links, max, b);
+    size_t begin = b->len;
+    struct json_object *o = json_object_new_object();
+    const struct {
+        const char *name, *text;
+    } members[] = {{"provider_id", i->hd.provider_id},
+                   {"host_id", i->hd.host_id},
+                   {"host_name", i->hd.registration.friendly_name}};
+    for (size_t k = 0; k < 3; k++)
+        if (members[k].text)
+            json_object_object_add(o, members[k].name, json_object_new_string(members[k].text));
+    const char *text =
+        json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    wcp_buf_fmt(b, "%.*s,\"links\":", (int)strlen(text) - 1, text);
+    json_object_put(o);
+    size_t omitted = links_json(i->links, max - (b->len - begin) - 64, b);
+    wcp_buf_fmt(b, ",\"omitted\":%zu}", omitted);
 }
 
 /* --- for providers --- */

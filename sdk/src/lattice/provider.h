@@ -24,9 +24,9 @@ struct instance_env {
 struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdata *hd,
                                   const struct instance_env *env);
 /* Subscribes the control subjects, runs start, applies the links (standalone: reads them from the
- * lattice's buckets first) and serves the exports. */
+ * lattice's buckets first, and watches those) and serves the exports. */
 int instance_start(struct wcp_instance *i, struct wcp_err *err);
-/* Leave politely: no new calls, finish what runs (at most limit_ms; 0: limits.drain_ms), take the
+/* Leave politely: no new calls, finish what runs (at most limit_ms; 0: hd->drain_ms), take the
  * links down, env.done. A second call only shortens the limit. */
 void instance_drain(struct wcp_instance *i, uint32_t limit_ms);
 void instance_free(struct wcp_instance *i); /* at once; calls that run are failed */
@@ -42,6 +42,12 @@ void instance_reconnected(struct wcp_instance *i);
 uint64_t instance_next(const struct wcp_instance *i); /* when to tick; TIMER_NEVER: not at all */
 void instance_tick(struct wcp_instance *i);
 
+/* How often the buckets of the lattice's links could not be read any more, and how often they had
+ * lost writes. */
+struct instance_stats {
+    uint64_t unreadable, older;
+};
+const struct instance_stats *instance_stats(const struct wcp_instance *i);
 /* Link and control messages, and links in HostData, that were ignored because they are malformed.
  */
 uint64_t instance_malformed(const struct wcp_instance *i);
@@ -50,7 +56,9 @@ uint64_t instance_malformed(const struct wcp_instance *i);
 void instance_unready(const struct wcp_instance *i, struct wcp_buf *why);
 /* Its metrics as Prometheus' text; name is the provider's. */
 void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp_buf *b);
-/* Its links as a JSON list of at most max bytes; returns how many did not fit. */
-size_t instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b);
+/* Who it is and its links, as a JSON object of at most max bytes, more than a few hundred:
+ * {"provider_id":...,"host_id":...,"host_name":...,"links":[...],"omitted":how many did not fit}.
+ */
+void instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b);
 
 #endif

@@ -132,6 +132,8 @@ struct rpc {
     size_t headless_count;
     bool leaving;
     struct request *requests;
+    struct rpc_sub *plain_subs;
+    uint64_t plain_subs_made;
 #define COMPLAINTS 64
     struct complaint { /* what was logged in this second */
         const char *what;
@@ -149,7 +151,6 @@ void complaints_tell(struct rpc *r); /* of those that were only counted, now */
 
 void inbox_add(struct rpc *r, struct inbox_entry *e);
 void inbox_remove(struct rpc *r, struct inbox_entry *e);
-#define INBOX_SUBJECT_MAX 128
 void inbox_subject(const struct rpc *r, const struct inbox_entry *e, char out[INBOX_SUBJECT_MAX]);
 
 /* How values of x's peer are written. */

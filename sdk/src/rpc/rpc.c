@@ -174,6 +174,49 @@ void rpc_request(struct rpc *r, const struct wcp_msg *request, uint32_t timeout_
     r->t->publish(r->t, &m);
 }
 
+/* --- plain subscriptions --- */
+
+/* Not below the inbox, whose own subscription would get everything, too. */
+void rpc_subscribe(struct rpc *r, struct rpc_sub *s)
+{
+    snprintf(s->subject, sizeof s->subject, "%s-%" PRIu64, r->t->inbox, ++r->plain_subs_made);
+    s->sub = r->t->subscribe(r->t, s->subject, NULL);
+    s->next = r->plain_subs;
+    r->plain_subs = s;
+}
+
+void rpc_unsubscribe(struct rpc *r, struct rpc_sub *s)
+{
+    struct rpc_sub **p = &r->plain_subs;
+    while (*p != s)
+        p = &(*p)->next;
+    *p = s->next;
+    r->t->leave(r->t, s->sub);
+}
+
+void rpc_publish(struct rpc *r, const char *subject)
+{
+    r->t->publish(r->t, &(struct wcp_msg){.subject = subject});
+}
+
+static struct rpc_sub *find_plain(const struct rpc *r, int sub)
+{
+    struct rpc_sub *s = r->plain_subs;
+    while (s && s->sub != sub)
+        s = s->next;
+    return s;
+}
+
+struct timers *rpc_timers(struct rpc *r)
+{
+    return &r->timers;
+}
+
+uint64_t rpc_now(const struct rpc *r)
+{
+    return r->t->now(r->t);
+}
+
 /* --- serving --- */
 
 const char *rpc_instance(const struct wcp_interface *i)
@@ -224,12 +267,17 @@ size_t rpc_running(const struct rpc *r)
     return r->running_in + r->running_out;
 }
 
-bool rpc_idle(const struct rpc *r)
+bool rpc_has_left(const struct rpc *r)
 {
     for (size_t i = 0; i < r->served_count; i++)
         if (!r->served[i].left)
             return false;
-    return rpc_running(r) == 0 && !r->headless;
+    return true;
+}
+
+bool rpc_idle(const struct rpc *r)
+{
+    return rpc_has_left(r) && rpc_running(r) == 0 && !r->headless;
 }
 
 /* Each failure can run callbacks that end others, so look anew. framed: also those that have a
@@ -297,9 +345,12 @@ bool rpc_message(struct rpc *r, int sub, struct wcp_msg *m)
         return true;
     }
     const struct served *s = find_served(r, sub);
+    struct rpc_sub *plain = s ? NULL : find_plain(r, sub);
     if (s)
         server_message(r, s, m);
-    return s != NULL;
+    else if (plain)
+        plain->message(plain, m);
+    return s || plain;
 }
 
 bool rpc_left(struct rpc *r, int sub)
@@ -318,6 +369,11 @@ bool rpc_lost(struct rpc *r, int sub)
          * trusted. */
         wcp_log(WCP_ERROR, "messages of running calls were dropped: all of them are failed", NULL);
         fail_all(r, false, "messages were dropped", true);
+        return true;
+    }
+    struct rpc_sub *plain = find_plain(r, sub);
+    if (plain) {
+        plain->lost(plain);
         return true;
     }
     const struct served *s = find_served(r, sub);

@@ -9,6 +9,7 @@
 
 #include <wcp/invoke.h>
 #include <wcp/provider.h>
+#include "base/timer.h"
 #include "rpc/codec.h"
 #include "rpc/transport.h"
 
@@ -47,6 +48,7 @@ void rpc_serve(struct rpc *r, const struct wcp_export *e);
 /* Leaves all of those subscriptions; running calls go on, and connections whose header comes within
  * 100 ms. Accept no more of them. */
 void rpc_leave(struct rpc *r);
+bool rpc_has_left(const struct rpc *r); /* after rpc_leave: no more invocations come */
 /* Every function subscription has been left and no call is running, neither in nor out, nor may one
  * begin on a connection. */
 bool rpc_idle(const struct rpc *r);
@@ -116,14 +118,32 @@ void rpc_tick(struct rpc *r);
 void rpc_request(struct rpc *r, const struct wcp_msg *request, uint32_t timeout_ms,
                  void (*done)(void *ctx, const struct wcp_msg *m, int status), void *ctx);
 
+#define INBOX_SUBJECT_MAX 128
+/* A plain subscription to a subject of its own. The functions are the caller's, who owns s until it
+ * unsubscribes, which both may do. */
+struct rpc_sub {
+    void (*message)(struct rpc_sub *s, const struct wcp_msg *m); /* m lives for this call */
+    void (*lost)(struct rpc_sub *s);                             /* messages were dropped */
+    char subject[INBOX_SUBJECT_MAX];
+    int sub;
+    struct rpc_sub *next;
+};
+void rpc_subscribe(struct rpc *r, struct rpc_sub *s); /* makes the subject up */
+void rpc_unsubscribe(struct rpc *r, struct rpc_sub *s);
+void rpc_publish(struct rpc *r, const char *subject); /* an empty message */
+
+/* Timers that rpc_tick fires; the time is the transport's. */
+struct timers *rpc_timers(struct rpc *r);
+uint64_t rpc_now(const struct rpc *r);
+
 /* How a call went, as its end counts it. What breaks a stream off after the answer counts, too. */
 enum outcome {
     OUTCOME_OK,
-    OUTCOME_ERROR,  /* answered with the error of its interface */
-    OUTCOME_FAILED, /* wcp_call_fail; outgoing: the peer ended it without an answer */
-    OUTCOME_ABSENT, /* there is no link; outgoing: nobody serves it */
-    OUTCOME_LINK_FAILED,
-    OUTCOME_MALFORMED, /* what the peer sent */
+    OUTCOME_ERROR,       /* answered with the error of its interface */
+    OUTCOME_FAILED,      /* wcp_call_fail; outgoing: the peer ended it without an answer */
+    OUTCOME_ABSENT,      /* there is no link; outgoing: nobody serves it */
+    OUTCOME_LINK_FAILED, /* there is one, which does not work; not of outgoing calls */
+    OUTCOME_MALFORMED,   /* what the peer sent */
     OUTCOME_TOO_BIG,
     OUTCOME_REFUSED, /* too many calls are open */
     OUTCOME_TIMEOUT,
