@@ -626,6 +626,13 @@ TEST(standalone_link_that_was_in_the_bucket_has_no_such_grace)
     run_js(0);
     run_js(1000);
     CHECK_STR(story, "start; up default; up one; up default; down default; down default; ");
+    js_put(L, "COMPONENT_d", "{\"links\":[" KVLINK("d", "") "]}");
+    run_js(0);
+    story[0] = '\0';
+    send_to(CONTROL "linkdefs.put", NULL, LINK("d", "default", "{}"), NULL); /* it is known */
+    js_put(L, "COMPONENT_d", NULL);
+    run_js(0);
+    CHECK_STR(story, "down default; ");
     stop();
 }
 
