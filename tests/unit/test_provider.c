@@ -632,6 +632,7 @@ TEST(standalone_link_that_was_in_the_bucket_has_no_such_grace)
     send_to(CONTROL "linkdefs.put", NULL, LINK("d", "default", "{}"), NULL); /* it is known */
     js_put(L, "COMPONENT_d", NULL);
     run_js(0);
+    run_js(1000);
     CHECK_STR(story, "down default; ");
     stop();
 }
