@@ -213,12 +213,13 @@ int link_direct_configs(const struct options *o, struct wcp_err *err)
                     : 0;
 }
 
-static int put_direct(struct session *s, const struct linkdef *l, struct wcp_err *err)
+static int put_direct(struct session *s, const struct options *o, const struct linkdef *l,
+                      struct wcp_err *err)
 {
     const char *ends[] = {l->target, l->source_id};
     int there = 0;
     for (int i = 0; i < 2; i++) {
-        int rc = link_put_and_see(s, ends[i], l, 0, err);
+        int rc = link_put_and_see(s, ends[i], l, o->timeout_ms, err); /* its backend connects */
         if (rc == 0)
             there++;
         else if (rc == WCP_ENOENT)
@@ -266,7 +267,7 @@ int cmd_link_put(const struct options *o, struct wcp_err *err)
     if (rc == 0) {
         link_copy_config(&l.source_config, &o->source_config);
         link_copy_config(&l.target_config, &o->target_config);
-        rc = direct ? put_direct(s, &l, err) : put_by_host(s, o, &l, err);
+        rc = direct ? put_direct(s, o, &l, err) : put_by_host(s, o, &l, err);
     }
     if (rc == 0)
         link_print(&l, "put");

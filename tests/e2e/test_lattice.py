@@ -173,7 +173,8 @@ def a_wiped_store():
     """The server comes back without its buckets: what is known is served; then they are made anew."""
     s = l.nats_server(jetstream=True)
     lat = Buckets(s, "wiped")
-    lat.links("known", lat.stored("known"))
+    lat.config("c", {"x": "1"})
+    lat.links("known", lat.stored("known", names=["c"]))
     with lat.alone() as p:
         lat.wait_linked("known")
         s.kill()
@@ -183,10 +184,12 @@ def a_wiped_store():
         p.logged("the lattice's links are gone with their bucket", "stream not found", seconds=10)
         assert lat.linked("known")
         lat.make_bucket("LATTICEDATA_wiped", storage="file")
+        lat.links("known", lat.stored("known", names=["c"]))
         lat.links("new", lat.stored("new"))
         lat.nats.publish(p.control("linkdefs.put"), json.dumps(lat.link("new", "kv")).encode())  # a hint
         p.logged("has lost writes, or was made anew")
         lat.wait_linked("known", "new")
+        assert p.health()["healthy"], p.health()
     s.kill()
 
 

@@ -32,6 +32,7 @@ static struct fake_js {
     bool late;                /* the answer comes behind the first values */
     const char *silent_key;   /* no answer to gets of this one */
     size_t lose;              /* this message to consumers is lost; 1: the next; 0: none */
+    size_t lose_answer;       /* this answer to a request is lost; the same */
     size_t requests, gets, created, deleted, most_at_once;
     char last_create[1000];
 } js;
@@ -232,6 +233,8 @@ static inline void js_answer(struct fake *net, const struct fake_msg *m,
     bool create = !get && js_split(m->subject, "$JS.API.CONSUMER.CREATE.", bucket);
     bool deletes = !get && !create && js_split(m->subject, "$JS.API.CONSUMER.DELETE.", bucket);
     js.requests++;
+    if (js.lose_answer && --js.lose_answer == 0)
+        return;
     if (js.off) {
         js_reply(net, m->reply, "", 0, 503, NULL, deliver);
     } else if (create && js.no_consumers && strcmp(js.no_consumers, bucket) == 0) {

@@ -301,6 +301,29 @@ TEST(lattice_notices_a_bucket_of_configs_that_is_made_later)
     end();
 }
 
+TEST(lattice_config_that_is_lost_with_its_bucket_stays_in_use)
+{
+    js_put(L, "COMPONENT_a", "{\"links\":[" LINK("a", "kv", "", "\"one\"") "]}");
+    js_put(C, "one", "{\"url\":\"1\"}");
+    begin();
+    run();
+    js_drop(C);
+    tick(15000);
+    CHECK_STR(run(), "a>kv url=1; complete. ");
+    js_make(C);
+    tick(2000);
+    CHECK_STR(run(), "a>kv url=1; complete. ");
+    CHECK_LOGGED("a config is lost with its bucket"); /* once */
+    js_put(C, "one", "{\"url\":\"2\"}");
+    CHECK_STR(run(), "a>kv url=2; complete. ");
+    js_put(C, "one", NULL);
+    rpc_disconnected(rpc);
+    lattice_disconnected(w);
+    lattice_reconnected(w);
+    CHECK_STR(run(), "a>kv: config 'one' is not in CONFIGDATA_lat; complete. ");
+    end();
+}
+
 TEST(lattice_configs_are_asked_for_again_if_they_cannot_be_watched)
 {
     js_put(L, "COMPONENT_a", "{\"links\":[" LINK("a", "kv", "", "\"one\"") "]}");
@@ -406,6 +429,36 @@ TEST(lattice_tells_what_it_has_when_an_answer_is_lost)
     CHECK(strstr(story, "a>kv url=1; ") && strstr(story, "b>kv url=2; "));
     CHECK(strstr(story, "complete. ") && !strstr(story, "incomplete"));
     end();
+}
+
+TEST(lattice_ends_right_whichever_answer_or_message_is_lost)
+{
+    for (size_t lost = 1; lost <= 12; lost++) {
+        js = (struct fake_js){.lose_answer = lost <= 6 ? lost : 0, .lose = lost > 6 ? lost - 6 : 0};
+        js_put(L, "COMPONENT_a", "{\"links\":[" LINK("a", "kv", "", "\"one\"") "]}");
+        js_put(L, "COMPONENT_b", "{\"links\":[" LINK("b", "kv", "", "\"two\"") "]}");
+        js_put(C, "one", "{\"url\":\"1\"}");
+        js_put(C, "two", "{\"url\":\"2\"}");
+        begin();
+        run();
+        for (int i = 0; i < 10; i++) {
+            tick(3000);
+            run();
+            js_heartbeat(&net, NULL, deliver);
+        }
+        js_put(L, "COMPONENT_a", NULL);
+        js_put(C, "two", "{\"url\":\"3\"}");
+        char last[sizeof story] = "";
+        for (int i = 0; i < 10; i++) {
+            if (*run())
+                memcpy(last, story, sizeof last);
+            js_heartbeat(&net, NULL, deliver);
+            tick(3000);
+        }
+        if (strcmp(last, "b>kv url=3; complete. ") != 0)
+            FAIL("%zu is lost: %s", lost, last);
+        end();
+    }
 }
 
 TEST(lattice_after_a_reconnect_is_what_the_buckets_are_then)

@@ -16,7 +16,7 @@ static const char *start_fails, *up_fails;
 static struct wcp_call *held; /* the handler's calls, newest first */
 static bool answer_at_once = true, registered;
 static uint32_t drain_ms, link_wait_ms; /* what the operator says */
-static struct linkdef *local_links; /* one, of --links; NULL: none */
+static struct linkdef *local_links;     /* one, of --links; NULL: none */
 
 static void say(const char *what, const char *name)
 {
@@ -126,14 +126,14 @@ static void make(bool standalone, const char *links)
     hd.standalone = standalone;
     hd.drain_ms = drain_ms;
     hd.link_wait_ms = link_wait_ms;
-    hd.local_links = local_links;
-    hd.local_link_count = local_links ? 1 : 0;
     if (registered)
         hd.registration = (struct registration){.on = true,
                                                 .image = wcp_str_dup(WCP_STR("i")),
                                                 .friendly_name = wcp_str_dup(WCP_STR("f")),
                                                 .provider_name = wcp_str_dup(WCP_STR("n")),
                                                 .version = wcp_str_dup(WCP_STR("0.1.0"))};
+    hd.local_links = local_links;
+    hd.local_link_count = local_links ? 1 : 0;
     instance = instance_new(&def, &hd,
                             &(struct instance_env){.transport = &net.t,
                                                    .loop = &story,
@@ -703,6 +703,16 @@ TEST(many_calls_without_a_link_do_not_become_many_readings)
     stop();
 }
 
+TEST(a_call_that_waits_for_its_link_fails_when_that_fails)
+{
+    start("");
+    heard(call("a", "one"));
+    up_fails = "no backend";
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK_LOGGED("its link 'one' does not work: no backend");
+    stop();
+}
+
 TEST(who_has_a_host_is_told_its_links_by_it)
 {
     start("");
@@ -984,7 +994,8 @@ static void start_registered(void)
     registered = true;
     js.off = true;
     start_standalone();
-    CHECK_INT(count_sent("wasmbus.evt.lat.provider_started", ""), 0); /* not before it serves */
+    for (size_t i = 0; i < net.count; i++) /* nothing is told before it serves */
+        CHECK(strncmp(net.sent[i].subject, "$JS.API.", 8) == 0);
     run_js(0);
     CHECK_INT(serving, 1);
     CHECK_INT(count_sent("wasmbus.evt.lat.provider_started", "\"source\":\"NHOST\""), 1);

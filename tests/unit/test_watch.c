@@ -89,6 +89,23 @@ static void fill(void)
     js_put("B", "b.c", "2");
 }
 
+/* What fill() has was told, a while ago. */
+static void watch_filled(void)
+{
+    fill();
+    begin();
+    run(0);
+    run(5000);
+}
+
+static void send_status(int status, const char *reply)
+{
+    struct wcp_msg m = fake_message(&net, "_INBOX.me-1", reply, (struct wcp_bytes){0}, NULL);
+    m.status = status;
+    deliver(fake_sub(&net, "_INBOX.me-1"), &m);
+    fake_done(&net, &m);
+}
+
 /* --- rule 1: what is asked for --- */
 
 TEST(watch_asks_for_an_ordered_push_consumer)
@@ -178,9 +195,7 @@ TEST(watch_reads_what_consumers_say_of_old_and_new_servers)
 
 TEST(watch_takes_no_messages_of_others_for_the_consumers)
 {
-    fill();
-    begin();
-    run(0);
+    watch_filled();
     const char *const replies[] = {NULL, "x", "$JS.ACK.KV_X.c.1.9.4.1.0"};
     for (size_t i = 0; i < 3; i++) {
         struct wcp_msg m =
@@ -197,10 +212,7 @@ TEST(watch_takes_no_messages_of_others_for_the_consumers)
 
 TEST(watch_goes_on_behind_the_last_message_after_a_loss)
 {
-    fill();
-    begin();
-    run(0);
-    run(5000);
+    watch_filled();
     js.lose = 1;
     js_put("B", "x", "1");
     js_put("B", "y", "2");
@@ -242,10 +254,7 @@ TEST(watch_misses_nothing_whichever_message_is_lost)
 
 TEST(watch_starts_anew_when_the_stream_has_smaller_sequences)
 {
-    fill();
-    begin();
-    run(0);
-    run(5000);
+    watch_filled();
     js.bucket_count = js.count = 0; /* the same consumer goes on in another history */
     js.consumers[0].next = 1;
     js_put("B", "a", "9");
@@ -277,9 +286,7 @@ TEST(watch_tells_that_the_bucket_was_gone_however_many_writes_are_in_the_new_one
 
 TEST(watch_starts_anew_after_a_reconnect)
 {
-    fill();
-    begin();
-    run(0);
+    watch_filled();
     rpc_disconnected(rpc);
     kv_watch_disconnected(w);
     js_put("B", "b.c", NULL);
@@ -305,10 +312,7 @@ TEST(watch_survives_losing_the_connection_while_it_begins)
 
 TEST(watch_starts_anew_when_messages_were_dropped_here)
 {
-    fill();
-    begin();
-    run(0);
-    run(5000);
+    watch_filled();
     CHECK(rpc_lost(rpc, fake_sub(&net, "_INBOX.me-1")));
     js_put("B", "x", "1");
     CHECK_STR(run(0), "x=1 ");
@@ -318,10 +322,7 @@ TEST(watch_starts_anew_when_messages_were_dropped_here)
 
 TEST(watch_does_not_make_consumers_without_end)
 {
-    fill();
-    begin();
-    run(0);
-    run(5000);
+    watch_filled();
     for (int i = 0; i < 1000; i++) {
         js_put("B", "x", "1");
         js.lose = 1;
@@ -336,10 +337,8 @@ TEST(watch_does_not_make_consumers_without_end)
 
 TEST(watch_starts_anew_after_three_missed_heartbeats)
 {
-    fill();
-    begin();
-    run(0);
-    run(10000);
+    watch_filled();
+    run(5000);
     js_heartbeat(&net, NULL, deliver);
     CHECK_STR(run(14999), "");
     CHECK_INT(js.created, 1);
@@ -350,10 +349,7 @@ TEST(watch_starts_anew_after_three_missed_heartbeats)
 
 TEST(watch_learns_of_a_loss_from_a_heartbeat)
 {
-    fill();
-    begin();
-    run(0);
-    run(5000);
+    watch_filled();
     js.lose = 1;
     js_put("B", "x", "1");
     CHECK_STR(run(0), "");
@@ -365,18 +361,13 @@ TEST(watch_learns_of_a_loss_from_a_heartbeat)
 
 TEST(watch_answers_flow_control)
 {
-    fill();
-    begin();
-    run(0);
+    watch_filled();
     js_heartbeat(&net, "$JS.FC.stalled", deliver);
     const struct fake_msg *sent = js_run(&net, deliver);
     CHECK(sent);
     CHECK_STR(sent->subject, "$JS.FC.stalled");
     CHECK_INT(sent->data.len, 0);
-    struct wcp_msg m = fake_message(&net, "_INBOX.me-1", "$JS.FC.1", (struct wcp_bytes){0}, NULL);
-    m.status = 100;
-    deliver(fake_sub(&net, "_INBOX.me-1"), &m);
-    fake_done(&net, &m);
+    send_status(100, "$JS.FC.1");
     CHECK_STR(js_run(&net, deliver)->subject, "$JS.FC.1");
     CHECK_INT(js.created, 1);
     end();
@@ -384,14 +375,8 @@ TEST(watch_answers_flow_control)
 
 TEST(watch_starts_anew_when_its_consumer_is_deleted)
 {
-    fill();
-    begin();
-    run(0);
-    run(1000);
-    struct wcp_msg m = fake_message(&net, "_INBOX.me-1", NULL, (struct wcp_bytes){0}, NULL);
-    m.status = 409;
-    deliver(fake_sub(&net, "_INBOX.me-1"), &m);
-    fake_done(&net, &m);
+    watch_filled();
+    send_status(409, NULL);
     CHECK_INT(js.created, 1);
     run(0);
     CHECK_INT(js.created, 2);

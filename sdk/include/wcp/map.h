@@ -12,8 +12,8 @@ void *wcp_map_get(const struct wcp_map *m, struct wcp_str key); /* NULL when abs
 void wcp_map_put(struct wcp_map *m, struct wcp_str key, void *value);
 bool wcp_map_del(struct wcp_map *m, struct wcp_str key); /* false when absent */
 size_t wcp_map_len(const struct wcp_map *m);
-/* Lists the keys, each with a NUL behind it, which live as long as their entries do; the list itself lives in a. Returns the
- * count. The order is any, but the same until the map changes. */
+/* Lists the keys, each with a NUL behind it, which live as long as their entries do; the list
+ * itself lives in a. Returns the count. The order is any, but the same until the map changes. */
 size_t wcp_map_keys(const struct wcp_map *m, struct wcp_arena *a, const struct wcp_str **keys);
 
 #endif

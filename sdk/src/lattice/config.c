@@ -3,7 +3,10 @@
  *
  * LATTICEDATA is watched with its values, of which we keep the links that are ours. Of CONFIGDATA
  * only the keys are watched: a name that our links use is got, and again when its key comes by.
- * When nothing is missing, everything is told at once, and so it is after each change. */
+ * When nothing is missing, everything is told at once, and so it is after each change.
+ *
+ * A config that was deleted is absent. One that is absent without a marker of its deletion was lost
+ * with the bucket: its last content stays in use. */
 #include "lattice/config.h"
 #include "lattice/json.h"
 #include "lattice/watch.h"
@@ -30,8 +33,11 @@ struct component { /* a COMPONENT_ key with links of ours, or malformed */
     bool malformed;   /* then found is what it was before */
 };
 
-struct named {                  /* a config in CONFIGDATA that our links use */
-    bool known, asked, changed; /* changed: since it was asked for */
+struct named {           /* a config in CONFIGDATA that our links use */
+    bool stale;          /* it may be another one now: to be asked for (again) */
+    bool asked, changed; /* changed: since it was asked for */
+    bool deleted;        /* the last that was seen of its key is a marker */
+    bool lost;           /* that was said */
     bool used;
     bool present;
     struct config values;
@@ -166,7 +172,7 @@ static bool resolve(const struct lattice_watch *w, const struct found *f, struct
         const struct named *n = wcp_map_get(w->named, wcp_str(name));
         if (!kv_key_is_valid(name))
             wcp_fail(why, WCP_EINVAL, "config name '%.64s' is not a valid key", name);
-        else if (!n || !n->known)
+        else if (!n || n->stale)
             return false;
         else if (!n->present)
             wcp_fail(why, WCP_ENOENT, "config '%.64s' is not in %s", name, w->config_bucket);
@@ -217,11 +223,12 @@ static void tell(struct lattice_watch *w)
 struct get {
     struct lattice_watch *w;
     struct named *named;
+    const char *name; /* the key of named */
 };
 
 static void forget(struct named *n)
 {
-    n->known = false;
+    n->stale = true;
     n->changed = n->asked;
 }
 
@@ -242,14 +249,23 @@ static void free_watch(struct lattice_watch *w)
     free(w);
 }
 
-static void keep_values(struct named *n, const struct wcp_bytes *value)
+static void keep_values(const struct lattice_watch *w, struct named *n, const char *name,
+                        const struct wcp_bytes *value)
 {
     struct wcp_err err = {0};
     struct json_object *o = NULL;
+    n->stale = false;
+    if (!value && n->present && !n->deleted) {
+        if (!n->lost)
+            wcp_log(WCP_WARN, "a config is lost with its bucket: its last content is used",
+                    "bucket", w->config_bucket, "config", name, NULL);
+        n->lost = true;
+        return;
+    }
+    n->lost = false;
     config_free(&n->values);
     free(n->malformed);
     n->malformed = NULL;
-    n->known = true;
     n->present = value != NULL;
     if (value && (json_parse(*value, &o, &err) || config_from_json(o, &n->values, &err)))
         n->malformed = wcp_str_dup(wcp_str(err.msg));
@@ -270,7 +286,7 @@ static void on_get(void *ctx, const struct wcp_bytes *value, const struct wcp_er
     if (err)
         g.w->state.err = *err;
     else if (!g.named->changed)
-        keep_values(g.named, value);
+        keep_values(g.w, g.named, g.name, value);
     g.named->changed = false;
     g.w->untold = true;
     soon(g.w);
@@ -292,6 +308,7 @@ static void use_names(struct lattice_watch *w)
                     continue;
                 if (!c) {
                     c = wcp_calloc(1, sizeof *c);
+                    c->stale = true;
                     wcp_map_put(w->named, wcp_str(name), c);
                 }
                 c->used = true;
@@ -318,11 +335,11 @@ static bool ask(struct lattice_watch *w)
     bool unknown = false;
     for (size_t i = 0; i < n; i++) {
         struct named *c = wcp_map_get(w->named, names[i]);
-        unknown |= !c->known;
-        if (c->known || c->asked || w->state.err.code || w->in_flight == IN_FLIGHT_MAX)
+        unknown |= c->stale;
+        if (!c->stale || c->asked || w->state.err.code || w->in_flight == IN_FLIGHT_MAX)
             continue;
         struct get *g = wcp_calloc(1, sizeof *g);
-        *g = (struct get){w, c};
+        *g = (struct get){w, c, names[i].ptr};
         c->asked = true;
         w->in_flight++;
         kv_get(&w->c.kv, w->config_bucket, names[i].ptr, on_get, g);
@@ -366,6 +383,7 @@ static void on_config_entry(void *ctx, const char *key, const struct wcp_bytes *
     struct named *n = wcp_map_get(w->named, wcp_str(key));
     if (!n)
         return;
+    n->deleted = !value;
     forget(n);
     soon(w);
 }

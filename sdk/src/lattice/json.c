@@ -100,7 +100,7 @@ static int parse(struct wcp_bytes text, enum json_type wanted, struct json_objec
                  struct wcp_err *err)
 {
     const char *what = wanted == json_type_object ? "object" : "list";
-    char opening = wanted == json_type_object ? '{' : '[';
+    uint8_t opening = wanted == json_type_object ? '{' : '[';
     *out = NULL;
     if (text.len > JSON_MAX_BYTES)
         return wcp_fail(err, WCP_ETOOBIG, "%zu bytes of JSON, at most %zu are allowed", text.len,

@@ -191,7 +191,7 @@ struct rpc_links links_for_rpc(struct links *t)
 
 static void tell_added(const struct link *l)
 {
-    if (l->up && l->c->added)
+    if (l->c->added)
         l->c->added(l->c->ctx);
 }
 
@@ -200,7 +200,8 @@ static void on_due(struct timer *timer)
     struct link *l = (struct link *)((char *)timer - offsetof(struct link, due));
     if (l->state != LINK_DRAINING) {
         link_try(l);
-        tell_added(l);
+        if (l->up)
+            tell_added(l);
         return;
     }
     link_down(l);
@@ -299,9 +300,9 @@ static bool is_repetition(const struct link *old, const struct link *l, const st
 static void put_again(struct link *l, uint64_t told_at)
 {
     struct links *t = table_of(l);
+    l->gone_at = 0;
     if (!told_at) { /* the bucket has it: if it no longer has, that is not because it is late */
         l->told_at = 0;
-        l->gone_at = 0;
         l->sync = t->sync;
         return;
     }
@@ -309,7 +310,8 @@ static void put_again(struct link *l, uint64_t told_at)
         l->told_at = told_at;
     if (!l->up) { /* somebody wants it, now */
         link_hurry(l);
-        tell_added(l);
+        if (l->up)
+            tell_added(l);
     }
 }
 

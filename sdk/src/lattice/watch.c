@@ -13,9 +13,9 @@
 #include <string.h>
 
 #define HEARTBEAT_MS  5000
-#define SILENCE_MS    (3 * HEARTBEAT_MS) /* no sign of life: the consumer is gone */
-#define AGAIN_MS      1000               /* between two beginnings of making it, at least */
-#define PAUSE_MS      2000               /* after a failure; doubled each time */
+#define SILENCE_MS    15000 /* three heartbeats missed: the consumer is gone */
+#define AGAIN_MS      1000  /* between two beginnings of making it, at least */
+#define PAUSE_MS      2000  /* after a failure; doubled each time */
 #define PAUSE_MOST_MS 60000
 #define UNKNOWN       UINT64_MAX
 

@@ -120,7 +120,7 @@ void rpc_request(struct rpc *r, const struct wcp_msg *request, uint32_t timeout_
 
 #define INBOX_SUBJECT_MAX 128
 /* A plain subscription to a subject of its own. The functions are the caller's, who owns s until it
- * unsubscribes; each may do that. */
+ * unsubscribes, which both may do. */
 struct rpc_sub {
     void (*message)(struct rpc_sub *s, const struct wcp_msg *m); /* m lives for this call */
     void (*lost)(struct rpc_sub *s);                             /* messages were dropped */
