@@ -222,7 +222,7 @@ class Load:
 def show(processes):
     """The whole demo. Returns how many requests were sent, how many failed, and the URL."""
     print("Outrigger: a component counts visitors in a key-value store that it reaches through a link.\n"
-          "The link is moved from Redis to another store while requests keep coming.")
+          "Redis is swapped for another store while requests keep coming.")
 
     title("1. A NATS server and a Redis server, on free ports")
     nats, redis = processes.start_servers()
@@ -277,12 +277,12 @@ def show(processes):
     load = Load(port)
     try:
         load.wait(BEFORE, processes)
-        say(f"{load.done} requests answered from Redis, {load.failed} failed; now the link moves:")
+        say(f"{load.done} requests answered from Redis, {load.failed} failed; now the swap:")
         load.swapping = True
         began = time.monotonic()
         at = load.done
-        wcp("link", "move", "--direct", "--source", "counter", "--interface", "wasi:keyvalue/store,atomics",
-            "--from", "keyvalue-redis", "--to", "keyvalue-memory")
+        wcp("swap", "counter", "wasi:keyvalue/store,atomics", "--direct", "--from", "keyvalue-redis",
+            "--to", "keyvalue-memory")
         took = time.monotonic() - began
         meanwhile = load.done - at
         load.wait(load.done + AFTER, processes)

@@ -22,7 +22,11 @@
     X(DIRECT, "direct", NULL, 0, "tell both ends, without a host")                                 \
     X(FROM, "from", "ID", 0, "the target now")                                                     \
     X(TO, "to", "ID", 0, "the target from now on")                                                 \
-    X(WAIT, "wait", "MS", 0, "ask again until it is healthy, at most this long")                   \
+    X(WAIT, "wait", "MS", 0, "wait at most this long until it is as it should be")                 \
+    X(CHECK, "check", "FILE", 0, "a recording that the new target must answer as recorded")        \
+    X(ROLLBACK, "rollback", NULL, 0, "undo the last swap of this link")                            \
+    X(HOST, "host", "ID", 0, "the host whose provider is meant")                                   \
+    X(ALL, "all", NULL, 0, "all that run, one after the other")                                    \
     X(ID, "id", "ID", 0, "the provider's id")                                                      \
     X(HOST_ID, "host-id", "ID", 0, "whose shutdown message it obeys (wcp)")                        \
     X(CONFIG, "config", "K=V", 1, "the provider's own configuration")                              \
@@ -108,7 +112,8 @@ int options_link(const struct options *o, const char *target, bool need_interfac
 /* The commands. */
 int cmd_link_put(const struct options *o, struct wcp_err *err);
 int cmd_link_del(const struct options *o, struct wcp_err *err);
-int cmd_link_move(const struct options *o, struct wcp_err *err);
+int cmd_swap(const struct options *o, struct wcp_err *err);
+int cmd_drain(const struct options *o, struct wcp_err *err);
 int cmd_health(const struct options *o, struct wcp_err *err);
 int cmd_host_data(const struct options *o, struct wcp_err *err);
 int cmd_call(const struct options *o, struct wcp_err *err);

@@ -140,8 +140,8 @@ static bool no_link(struct doctor *d, size_t others, bool complete)
     if (!complete)
         doctor_wrong("links", &err, "read it (nats kv get) and put its links again");
     else if (r.elsewhere.len > 1)
-        doctor_wrong("links", &err, "wcp link move --source %s --interface %s --from ... --to %s",
-                     source, or (o->value[OPT_INTERFACE], "NS:PKG"), d->id);
+        doctor_wrong("links", &err, "wcp swap %s %s --to %s", source,
+                     or (o->value[OPT_INTERFACE], "NS:PKG"), d->id);
     else
         doctor_wrong("links", &err, "wcp link put --source %s --target %s --interface %s%s%s",
                      or (source, "ID"), d->id, or (o->value[OPT_INTERFACE], "NS:PKG/IFACE"),

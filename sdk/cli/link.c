@@ -1,22 +1,13 @@
-/* link.c: wcp link put, del and move, and wcp health.
- *
- * With --direct we play the host: link messages go to both ends, and nothing is stored. The plot of
- * a move is the same in both ways: the new target gets the link and must be healthy, then the
- * source switches, then the old target loses the link; so at every moment some target serves the
- * source. */
+/* link.c: wcp link put and del, wcp health, and what commands about links share (link.h). With
+ * --direct we play the host: link messages go to both ends, and nothing is stored. */
+#include "cli/link.h"
 #include "cli/control.h"
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    ASK_AGAIN_MS = 100,   /* between two questions for health */
-    MOVE_WAIT_MS = 10000, /* for the new target to become healthy */
-    /* Between a changed link in the bucket and the end of the old target: hosts follow their watch
-     * within milliseconds, and nothing tells that all have. */
-    HOSTS_FOLLOW_MS = 1000,
-};
+#define ASK_AGAIN_MS 100 /* between two questions for health */
 
 int options_link(const struct options *o, const char *target, bool need_interfaces,
                  struct linkdef *l, struct wcp_err *err)
@@ -24,17 +15,16 @@ int options_link(const struct options *o, const char *target, bool need_interfac
     const char *text = o->value[OPT_INTERFACE], *name = o->value[OPT_NAME];
     const char *colon = strchr(text, ':'), *slash = strchr(text, '/');
     if (strchr(text, '@'))
-        return wcp_fail(err, WCP_EINVAL,
-                        "--interface %.100s: links have no version: leave %.40s out", text,
-                        strchr(text, '@'));
+        return wcp_fail(err, WCP_EINVAL, "interface %.100s: links have no version: leave %.40s out",
+                        text, strchr(text, '@'));
     if (!colon || colon == text || (slash && slash < colon) || colon[1] == '\0' ||
         slash == colon + 1)
-        return wcp_fail(err, WCP_EINVAL,
-                        "--interface: '%.100s' found, NS:PKG/IFACE[,IFACE] expected", text);
+        return wcp_fail(err, WCP_EINVAL, "interface: '%.100s' found, NS:PKG/IFACE[,IFACE] expected",
+                        text);
     if (!slash && need_interfaces)
         return wcp_fail(
             err, WCP_EINVAL,
-            "--interface %.100s: the interfaces are missing, as in wasi:keyvalue/store,atomics",
+            "interface %.100s: the interfaces are missing, as in wasi:keyvalue/store,atomics",
             text);
     const char *end = slash ? slash : text + strlen(text);
     l->source_id = wcp_str_dup(wcp_str(o->value[OPT_SOURCE]));
@@ -46,8 +36,8 @@ int options_link(const struct options *o, const char *target, bool need_interfac
         const char *iface = end + 1;
         end = iface + strcspn(iface, ",");
         if (end == iface || memchr(iface, '/', (size_t)(end - iface)))
-            return wcp_fail(err, WCP_EINVAL,
-                            "--interface %.100s: names separated by commas expected", text);
+            return wcp_fail(err, WCP_EINVAL, "interface %.100s: names separated by commas expected",
+                            text);
         char *copy = wcp_str_dup((struct wcp_str){iface, (size_t)(end - iface)});
         strings_put(&l->interfaces, copy);
         free(copy);
@@ -55,7 +45,7 @@ int options_link(const struct options *o, const char *target, bool need_interfac
     return 0;
 }
 
-static void copy_config(struct config *to, const struct config *from)
+void link_copy_config(struct config *to, const struct config *from)
 {
     for (size_t i = 0; i < from->n; i++)
         config_put(to, from->at[i].key, from->at[i].value);
@@ -63,8 +53,7 @@ static void copy_config(struct config *to, const struct config *from)
 
 /* --- health --- */
 
-/* 0: healthy. WCP_ENOENT: nobody is there. WCP_EIO: it says that it is not, with its reason. */
-static int ask_health(struct session *s, const char *id, struct wcp_err *err)
+int link_health(struct session *s, const char *id, struct wcp_err *err)
 {
     char subject[300];
     struct wcp_buf answer = {0};
@@ -88,12 +77,11 @@ static int ask_health(struct session *s, const char *id, struct wcp_err *err)
     return rc;
 }
 
-/* Asks until the answer is `healthy`, for wait_ms. */
-static int wait_healthy(struct session *s, const char *id, uint32_t wait_ms, struct wcp_err *err)
+int link_wait_healthy(struct session *s, const char *id, uint32_t wait_ms, struct wcp_err *err)
 {
     uint64_t end = session_now(s) + wait_ms;
     int rc;
-    while ((rc = ask_health(s, id, err)) != 0 && session_now(s) < end)
+    while ((rc = link_health(s, id, err)) != 0 && session_now(s) < end)
         session_sleep(s, ASK_AGAIN_MS);
     return rc;
 }
@@ -106,7 +94,7 @@ int cmd_health(const struct options *o, struct wcp_err *err)
     if (rc == 0)
         rc = session_open(o, &s, err);
     if (rc == 0)
-        rc = wait_healthy(s, id, o->wait_ms, err);
+        rc = link_wait_healthy(s, id, o->wait_ms, err);
     if (rc == 0)
         printf("%s: healthy\n", id);
     session_close(s);
@@ -115,7 +103,7 @@ int cmd_health(const struct options *o, struct wcp_err *err)
 
 /* --- link messages --- */
 
-static void tell(struct session *s, const char *id, const char *what, const struct linkdef *l)
+void link_tell(struct session *s, const char *id, const char *what, const struct linkdef *l)
 {
     char subject[300];
     struct wcp_buf b = {0};
@@ -131,25 +119,25 @@ static void tell(struct session *s, const char *id, const char *what, const stru
     wcp_buf_free(&b);
 }
 
-/* Sends a put, and sees that it was taken. The provider may have answered the first question just
- * before it took the put in the same turn; when it answers the second one it has it. */
-static int put_and_see(struct session *s, const char *id, const struct linkdef *l, uint32_t wait_ms,
-                       struct wcp_err *err)
+/* The provider may have answered the first question just before it took the put in the same turn;
+ * when it answers the second one it has it. */
+int link_put_and_see(struct session *s, const char *id, const struct linkdef *l, uint32_t wait_ms,
+                     struct wcp_err *err)
 {
-    tell(s, id, "put", l);
-    int rc = ask_health(s, id, err);
+    link_tell(s, id, "put", l);
+    int rc = link_health(s, id, err);
     if (rc != WCP_ENOENT)
-        rc = wait_healthy(s, id, wait_ms, err);
+        rc = link_wait_healthy(s, id, wait_ms, err);
     return rc;
 }
 
-static void print_link(const struct linkdef *l, const char *what)
+void link_print(const struct linkdef *l, const char *what)
 {
     printf("%s -> %s (%s:%s, link '%s'): %s\n", l->source_id, l->target, l->wit_namespace,
            l->wit_package, l->name, what);
 }
 
-static int direct_configs_only(const struct options *o, struct wcp_err *err)
+int link_direct_configs(const struct options *o, struct wcp_err *err)
 {
     const struct strings *names = o->source_names.n ? &o->source_names : &o->target_names;
     return names->n ? wcp_fail(err, WCP_EINVAL,
@@ -164,7 +152,7 @@ static int put_direct(struct session *s, const struct linkdef *l, struct wcp_err
     const char *ends[] = {l->target, l->source_id};
     int there = 0;
     for (int i = 0; i < 2; i++) {
-        int rc = put_and_see(s, ends[i], l, 0, err);
+        int rc = link_put_and_see(s, ends[i], l, 0, err);
         if (rc == 0)
             there++;
         else if (rc == WCP_ENOENT)
@@ -206,16 +194,16 @@ int cmd_link_put(const struct options *o, struct wcp_err *err)
     bool direct = o->value[OPT_DIRECT] != NULL;
     int rc = options_link(o, o->value[OPT_TARGET], true, &l, err);
     if (rc == 0 && direct)
-        rc = direct_configs_only(o, err);
+        rc = link_direct_configs(o, err);
     if (rc == 0)
         rc = session_open(o, &s, err);
     if (rc == 0) {
-        copy_config(&l.source_config, &o->source_config);
-        copy_config(&l.target_config, &o->target_config);
+        link_copy_config(&l.source_config, &o->source_config);
+        link_copy_config(&l.target_config, &o->target_config);
         rc = direct ? put_direct(s, &l, err) : put_by_host(s, o, &l, err);
     }
     if (rc == 0)
-        print_link(&l, "put");
+        link_print(&l, "put");
     session_close(s);
     linkdef_free(&l);
     return rc;
@@ -232,8 +220,8 @@ int cmd_link_del(const struct options *o, struct wcp_err *err)
     if (rc == 0)
         rc = session_open(o, &s, err);
     if (rc == 0 && direct) {
-        tell(s, l.source_id, "del", &l);
-        tell(s, l.target, "del", &l);
+        link_tell(s, l.source_id, "del", &l);
+        link_tell(s, l.target, "del", &l);
     } else if (rc == 0) {
         rc = control_link_del(s, &l, err);
     }
@@ -242,118 +230,5 @@ int cmd_link_del(const struct options *o, struct wcp_err *err)
                l.name);
     session_close(s);
     linkdef_free(&l);
-    return rc;
-}
-
-/* --- move --- */
-
-/* Gives l to the new target alone and waits until it is healthy; takes it back if it is not. */
-static int announce(struct session *s, const struct options *o, const struct linkdef *l,
-                    struct wcp_err *err)
-{
-    int rc = put_and_see(s, l->target, l, o->wait_ms ? o->wait_ms : MOVE_WAIT_MS, err);
-    if (rc) {
-        tell(s, l->target, "del", l);
-        return wcp_wrap(err, "nothing is changed");
-    }
-    return 0;
-}
-
-static int move_direct(struct session *s, const struct options *o, const struct linkdef *to,
-                       const struct linkdef *from, struct wcp_err *err)
-{
-    int before = ask_health(s, to->source_id, err); /* is there who must switch? */
-    if (before == WCP_ENOENT)
-        return wcp_wrap(err, "nothing is changed");
-    int rc = announce(s, o, to, err);
-    if (rc)
-        return rc;
-    /* A source that was unhealthy before may have that link to thank for it: it is moved all the
-     * same. */
-    rc = put_and_see(s, to->source_id, to, 0, err);
-    if (rc && before == 0) {
-        tell(s, to->source_id, "del", to);
-        tell(s, to->target, "del", to);
-        return wcp_wrap(err, "moved back");
-    }
-    tell(s, to->source_id, "del", from);
-    /* Two answers: it has taken the del, before the old target does; see put_and_see. */
-    rc = ask_health(s, to->source_id, err);
-    if (rc != WCP_ENOENT)
-        rc = ask_health(s, to->source_id, err);
-    tell(s, from->target, "del", from);
-    return rc ? wcp_wrap(err, "moved, but") : 0;
-}
-
-static int move_by_host(struct session *s, const struct options *o, struct linkdef *to,
-                        struct linkdef *from, struct wcp_err *err)
-{
-    struct strings source = {0}, old = {0}, target = {0};
-    bool announced = false;
-    int rc = control_stored_link(s, from, to->target, &source, &old, err);
-    for (size_t i = 0; i < o->target_names.n && rc == 0; i++)
-        strings_put(&target, o->target_names.at[i]);
-    if (rc == 0)
-        rc = control_config_put(s, to, "target", &o->target_config, &target, err);
-
-    /* The new target is told before a host does it. Only hosts can open secrets: a link with some
-     * comes when they see the change, and the target must at least be there before. */
-    if (rc == 0) {
-        strings_free(&to->interfaces);
-        to->interfaces = (struct strings){0};
-        for (size_t i = 0; i < from->interfaces.n; i++)
-            strings_put(&to->interfaces, from->interfaces.at[i]);
-        rc = control_config_get(s, &source, &to->source_config, err);
-        if (rc == 0)
-            rc = control_config_get(s, &target, &to->target_config, err);
-        if (rc == 0)
-            announced = (rc = announce(s, o, to, err)) == 0;
-        else if (rc == WCP_EAUTH)
-            rc = wait_healthy(s, to->target, o->wait_ms ? o->wait_ms : MOVE_WAIT_MS, err);
-    }
-    if (rc == 0)
-        rc = control_retarget(s, from, to->target, &target, err);
-    if (announced && rc && rc != WCP_ETIMEOUT &&
-        rc != WCP_ECLOSED) /* it has not moved for certain */
-        tell(s, to->target, "del", to);
-    if (rc == 0) {
-        session_sleep(s, HOSTS_FOLLOW_MS);
-        tell(s, from->target, "del", from);
-        if ((rc = control_config_drop(s, from, &old, err)) ||
-            (rc = wait_healthy(s, to->target, o->timeout_ms, err)))
-            (void)wcp_wrap(err, "moved, but");
-    }
-    strings_free(&source);
-    strings_free(&old);
-    strings_free(&target);
-    return rc;
-}
-
-int cmd_link_move(const struct options *o, struct wcp_err *err)
-{
-    struct linkdef to = {0}, from = {0};
-    struct session *s = NULL;
-    bool direct = o->value[OPT_DIRECT] != NULL;
-    int rc = options_link(o, o->value[OPT_TO], direct, &to, err);
-    if (rc == 0)
-        rc = options_link(o, o->value[OPT_FROM], direct, &from, err);
-    if (rc == 0 && strcmp(o->value[OPT_FROM], o->value[OPT_TO]) == 0)
-        rc = wcp_fail(err, WCP_EINVAL, "--from and --to are both '%s'", o->value[OPT_TO]);
-    if (rc == 0 && direct)
-        rc = direct_configs_only(o, err);
-    if (rc == 0 && !direct && (o->source_config.n || o->source_names.n))
-        rc = wcp_fail(err, WCP_EINVAL, "--source-config: the stored link's is kept");
-    if (rc == 0)
-        rc = session_open(o, &s, err);
-    if (rc == 0) {
-        copy_config(&to.source_config, &o->source_config);
-        copy_config(&to.target_config, &o->target_config);
-        rc = direct ? move_direct(s, o, &to, &from, err) : move_by_host(s, o, &to, &from, err);
-    }
-    if (rc == 0)
-        print_link(&to, "moved");
-    session_close(s);
-    linkdef_free(&to);
-    linkdef_free(&from);
     return rc;
 }

@@ -112,6 +112,7 @@ static const char *take(struct options *o, int opt, const char *value)
     case OPT_TO:
     case OPT_NAME:
     case OPT_ID:
+    case OPT_HOST:
     case OPT_HOST_ID: return is_id(value) ? NULL : AN_ID;
     case OPT_LOG: return log_parse_level(value, &(enum wcp_level){0}) ? NULL : "a level";
     default: return *value ? NULL : "a value";

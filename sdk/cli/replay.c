@@ -1,7 +1,7 @@
 /* replay.c: wcp replay: recorded calls are sent again, and their answers compared. */
+#include "cli/replay.h"
 #include "cli/compare.h"
 #include "cli/recording.h"
-#include "cli/session.h"
 #include "cli/values.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +11,6 @@
 #include <wcp/map.h>
 
 enum {
-    EXIT_NOT_SENT = 3,
     /* Another root than the recorded one may announce other channels: so long nothing must come
      * after it before the answer is taken as whole. */
     QUIET_MS = 500,
@@ -24,9 +23,9 @@ struct times {
 };
 
 struct replay {
-    const struct options *o;
-    const char *to;
+    struct replay_config c;
     struct session *session;
+    struct wcp_arena head; /* of the file */
     struct recording *file;
     struct place {
         uint64_t number, at;
@@ -81,7 +80,18 @@ static int by_number(const void *a, const void *b)
     return p->number < q->number ? -1 : p->number > q->number;
 }
 
-/* Reads all of the file: what is wrong with it is known before anything is sent. */
+static bool is_from(const struct recorded *c, const char *source, const char *link)
+{
+    const char *found_source = "", *found_link = "default";
+    for (size_t i = 0; i < c->header_count; i++) {
+        if (strcmp(c->headers[i].name, "source-id") == 0)
+            found_source = c->headers[i].value;
+        if (strcmp(c->headers[i].name, "link-name") == 0)
+            found_link = c->headers[i].value;
+    }
+    return !source || (strcmp(found_source, source) == 0 && strcmp(found_link, link) == 0);
+}
+
 static int find_calls(struct replay *r, struct wcp_err *err)
 {
     for (;;) {
@@ -90,7 +100,7 @@ static int find_calls(struct replay *r, struct wcp_err *err)
         bool cut;
         uint64_t at = recording_at(r->file);
         int rc = recording_next(r->file, &c, &a, &cut, err);
-        if (rc > 0 && is_wanted(c.function, r->o->value[OPT_ONLY])) {
+        if (rc > 0 && is_wanted(c.function, r->c.only) && is_from(&c, r->c.from, r->c.from_link)) {
             if (c.ended == RECORDED_CUT || c.ended == RECORDED_TRUNCATED) {
                 r->skipped++;
             } else {
@@ -101,7 +111,7 @@ static int find_calls(struct replay *r, struct wcp_err *err)
         wcp_arena_free(&a);
         if (rc == 0 && cut)
             (void)fprintf(stderr, "wcp: %s ends within a call, at byte %" PRIu64 ": without it\n",
-                          r->o->operands[0], at);
+                          r->c.file, at);
         if (rc <= 0) {
             if (r->place_count)
                 qsort(r->places, r->place_count, sizeof *r->places, by_number);
@@ -148,9 +158,9 @@ static const struct wcp_type *result_type(struct replay *r, const char *function
         known = wcp_calloc(1, sizeof *known);
         if (values_function(&r->wit, function, &iface, &index, &f, &(struct wcp_err){0}) == 0)
             known->type = iface->funcs[index].result;
-        else if (r->o->value[OPT_WIT])
+        else if (r->c.o->value[OPT_WIT])
             (void)fprintf(stderr, "wcp: %s is not in %s: its answers are compared as bytes\n",
-                          function, r->o->value[OPT_WIT]);
+                          function, r->c.o->value[OPT_WIT]);
         wcp_map_put(r->types, wcp_str(function), known);
     }
     return known->type;
@@ -273,7 +283,7 @@ static void on_failed(void *ctx, int status)
     if (status == WCP_ENOENT && s->c.ended != RECORDED_NO_ANSWER) {
         r->not_sent++;
         if (add_unserved(&r->unserved, s->c.function)) {
-            (void)snprintf(why, sizeof why, "nobody serves it for '%.80s'", r->to);
+            (void)snprintf(why, sizeof why, "nobody serves it for '%.80s'", r->c.to);
             print_difference(s, why);
         }
         free_sent(s);
@@ -301,13 +311,13 @@ static struct wcp_bytes copy_bytes(struct wcp_arena *a, struct wcp_bytes b)
 /* The recorded headers, for who is called now. */
 static size_t set_headers(const struct sent *s, struct wcp_header *out)
 {
-    const char *source = s->r->o->value[OPT_SOURCE];
+    const char *source = s->r->c.source;
     size_t n = 0;
     bool has_source = false;
     for (size_t i = 0; i < s->c.header_count; i++) {
         out[n] = s->c.headers[i];
         if (strcmp(out[n].name, "target-id") == 0)
-            out[n].value = s->r->to;
+            out[n].value = s->r->c.to;
         if (strcmp(out[n].name, "source-id") == 0 && source) {
             out[n].value = source;
             has_source = true;
@@ -332,7 +342,7 @@ static int send_call(struct replay *r, uint64_t at, struct wcp_err *err)
     if (rc == 0)
         rc = recording_next(r->file, &s->c, &s->arena, &cut, err);
     if (rc == 0)
-        rc = wcp_fail(err, WCP_EIO, "%s: it has become shorter", r->o->operands[0]);
+        rc = wcp_fail(err, WCP_EIO, "%s: it has become shorter", r->c.file);
     if (rc < 0) {
         free_sent(s);
         return rc;
@@ -350,7 +360,7 @@ static int send_call(struct replay *r, uint64_t at, struct wcp_err *err)
     s->c.results_channels = results;
     s->began_us = uv_hrtime() / 1000;
     s->moved_ms = session_now(r->session);
-    s->outgoing = rpc_invoke_raw(session_rpc(r->session), r->to,
+    s->outgoing = rpc_invoke_raw(session_rpc(r->session), r->c.to,
                                  &(struct rpc_raw){.function = s->c.function,
                                                    .headers = headers,
                                                    .header_count = set_headers(s, headers),
@@ -367,7 +377,7 @@ static int send_call(struct replay *r, uint64_t at, struct wcp_err *err)
 
 static int run(struct replay *r, struct wcp_err *err)
 {
-    size_t most = r->o->concurrency ? r->o->concurrency : 1;
+    size_t most = r->c.concurrency ? r->c.concurrency : 1;
     int rc = 0;
     while (!session_signal(r->session) && !session_losses(r->session) && rc == 0 &&
            (r->in_flight || r->next < r->place_count)) {
@@ -426,32 +436,65 @@ static void print_summary(struct replay *r)
     }
 }
 
+int replay_open(const struct replay_config *c, struct replay **out, struct wcp_err *err)
+{
+    struct recording_head head;
+    struct replay *r = wcp_calloc(1, sizeof *r);
+    *out = r;
+    r->c = *c;
+    r->types = wcp_map_new(free);
+    int rc = values_open(c->o, false, &r->wit, err);
+    if (rc == 0)
+        rc = recording_open(c->file, &r->file, &head, &r->head, err);
+    return rc ? rc : find_calls(r, err);
+}
+
+size_t replay_count(const struct replay *r)
+{
+    return r->place_count;
+}
+
+int replay_run(struct replay *r, struct session *s, struct wcp_err *err)
+{
+    r->session = s;
+    int rc = run(r, err);
+    print_summary(r);
+    return rc || r->not_sent ? EXIT_NOT_SENT : r->differ ? EXIT_FAILED : 0;
+}
+
+void replay_close(struct replay *r)
+{
+    if (!r)
+        return;
+    recording_close(r->file);
+    wcp_arena_free(&r->head);
+    wcp_map_free(r->types);
+    values_close(&r->wit);
+    strings_free(&r->unserved);
+    free(r->places);
+    free(r->recorded.us);
+    free(r->now.us);
+    free(r);
+}
+
 int cmd_replay(const struct options *o, struct wcp_err *err)
 {
-    struct replay r = {.o = o, .to = o->value[OPT_TO], .types = wcp_map_new(free)};
-    struct recording_head head;
-    struct wcp_arena a = {0};
-    int rc = values_open(o, false, &r.wit, err);
-    if (rc == 0)
-        rc = recording_open(o->operands[0], &r.file, &head, &a, err);
-    if (rc == 0)
-        rc = find_calls(&r, err);
-    if (rc == 0 && session_open(o, &r.session, err)) {
+    struct replay *r;
+    struct session *s = NULL;
+    int rc = replay_open(&(struct replay_config){.o = o,
+                                                 .file = o->operands[0],
+                                                 .to = o->value[OPT_TO],
+                                                 .only = o->value[OPT_ONLY],
+                                                 .source = o->value[OPT_SOURCE],
+                                                 .concurrency = o->concurrency},
+                         &r, err);
+    if (rc == 0 && session_open(o, &s, err)) {
         rc = EXIT_NOT_SENT;
     } else if (rc == 0) {
-        session_watch_signals(r.session);
-        rc = run(&r, err);
-        print_summary(&r);
-        rc = rc || r.not_sent ? EXIT_NOT_SENT : r.differ ? EXIT_FAILED : 0;
+        session_watch_signals(s);
+        rc = replay_run(r, s, err);
     }
-    session_close(r.session);
-    recording_close(r.file);
-    wcp_arena_free(&a);
-    wcp_map_free(r.types);
-    values_close(&r.wit);
-    strings_free(&r.unserved);
-    free(r.places);
-    free(r.recorded.us);
-    free(r.now.us);
+    session_close(s);
+    replay_close(r);
     return rc;
 }

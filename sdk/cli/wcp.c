@@ -28,16 +28,50 @@ const struct command commands[] = {
      .required = O(SOURCE) | O(INTERFACE),
      .allowed = LATTICE | O(TARGET) | O(NAME) | O(DIRECT),
      .run = cmd_link_del},
-    {.words = {"link", "move"},
+    {.words = {"swap"},
+     .operands = "SOURCE INTERFACE",
+     .least = 2,
+     .most = 2,
      .help = "give a link another target while calls keep coming",
-     .more = "The new target gets the link and must be healthy, then the source is switched over, "
-             "then the old target finishes its calls and loses the link. Without --direct the "
-             "switch is one write to the links that the lattice stores; the source is then told by "
-             "its host.",
-     .examples = "  wcp link move --source http --interface wasi:keyvalue --from kv --to kv-new",
-     .required = O(SOURCE) | O(INTERFACE) | O(FROM) | O(TO),
-     .allowed = LATTICE | O(NAME) | O(SOURCE_CONFIG) | O(TARGET_CONFIG) | O(DIRECT) | O(WAIT),
-     .run = cmd_link_move},
+     .more =
+         "The link is the one of SOURCE for INTERFACE (NS:PKG, or NS:PKG/IFACE,...) named "
+         "--name. The new target gets it and must be healthy, then the source is switched over, "
+         "then the old target finishes its calls and loses the link. The switch is one write to "
+         "the links that the lattice stores; hosts follow it. --from says which is meant if the "
+         "link has several targets. The new target has no configuration but --target-config.\n"
+         "With --check, calls that were recorded (wcp record) of SOURCE over this link are sent "
+         "to the new target beforehand, as wcp replay does it. They change what it stores. If "
+         "an answer differs, nothing is changed.\n"
+         "--rollback gives the link back to the target that it had before the last swap, with "
+         "the configuration that it had.\n"
+         "With --direct, no host is needed: SOURCE is told itself, nothing is stored, and there "
+         "is no --rollback.\n"
+         "A link that wadm made is changed in its manifest; wadm would put the old one back.",
+     .examples = "  wcp swap http wasi:keyvalue --to kv-new --check kv.wcprec\n"
+                 "  wcp swap http wasi:keyvalue --rollback",
+     .status = "  0  the new target serves the link\n"
+               "  1  not so; nothing is changed unless it says so\n"
+               "  2  wrong usage",
+     .allowed = LATTICE | O(TO) | O(FROM) | O(NAME) | O(SOURCE_CONFIG) | O(TARGET_CONFIG) |
+                O(DIRECT) | O(WAIT) | O(CHECK) | O(WIT) | O(ROLLBACK),
+     .run = cmd_swap},
+    {.words = {"drain"},
+     .operands = "ID",
+     .least = 1,
+     .most = 1,
+     .help = "let a provider leave: it finishes its calls and ends",
+     .more =
+         "The host that lists the provider is told to stop it. A standalone provider is such a "
+         "host itself: it takes no new calls, finishes what runs within its --drain-ms, and ends "
+         "with status 0, as on SIGTERM. If several replicas run, --host says which one is meant, "
+         "--all that all of them are, one after the other. It waits until they are gone, at "
+         "most --wait (30000) each.",
+     .examples = "  wcp drain kv-redis --all",
+     .status = "  0  it has left\n"
+               "  1  it has not, or does not run\n"
+               "  2  wrong usage, or several run",
+     .allowed = LATTICE | O(HOST) | O(ALL) | O(WAIT),
+     .run = cmd_drain},
     {.words = {"health"},
      .operands = "ID",
      .least = 1,

@@ -3,7 +3,7 @@
  * It is told what to do by the source config of its link: inflight, seconds, warmup (seconds, both
  * with decimals), key; and socket (unix:PATH or tcp:HOST:PORT): then it calls there, without NATS.
  * It stores 64 bytes under key, warms up, prints "start", measures, prints "end" and one line of
- * JSON, and ends. tests/bench/run.py reads that. */
+ * JSON, and ends; so it does when it is told to end. tests/bench/run.py reads that. */
 #include "io/offline.h"
 #include "io/socket.h"
 #include "rpc/rpc.h"
@@ -240,6 +240,13 @@ static void on_closed(uv_handle_t *h)
     free(h->data);
 }
 
+static void link_drain(struct wcp_link *l)
+{
+    struct bench *b = l->data;
+    b->seconds = 0;
+    b->ends = 0;
+}
+
 static void link_down(struct wcp_link *l)
 {
     struct bench *b = l->data;
@@ -261,6 +268,7 @@ int main(int argc, char **argv)
     return wcp_main(argc, argv,
                     &(struct wcp_provider){.name = "bench",
                                            .link_up = link_up,
+                                           .link_drain = link_drain,
                                            .link_down = link_down,
                                            .limits = {.call_ms = 2000}});
 }

@@ -229,7 +229,7 @@ def links_are_missing_or_go_elsewhere():
     w.store("comp", w.link("comp", "other"))
     wrong(doctor(w.port, "kv", "--source", "comp", "--interface", "wasi:keyvalue/store"), "links",
           "links of 'comp' go to 'other' (wasi:keyvalue, link 'default'), not to 'kv'",
-          "wcp link move --source comp --interface wasi:keyvalue/store --from ... --to kv")
+          "wcp swap comp wasi:keyvalue/store --to kv")
     w.store("comp", w.link("comp", "kv"))
     well(doctor(w.port, "kv"), "links     1: comp -> kv (wasi:keyvalue, link 'default')")
     for words in (("--source", "comp2"), ("--interface", "wasi:keyvalue/batch"), ("--interface", "wasi:blobstore"),

@@ -283,7 +283,7 @@ def commands():
     """The words of each command, as the help tells them."""
     _, out, _ = wcp("--help")
     found = re.findall(r"^  ([a-z-]+(?: [a-z-]+)?)  +\S", out.decode().split("\n\n")[2], re.M)
-    assert len(found) >= 8 and "link move" in found and "call" in found, found
+    assert len(found) >= 8 and "swap" in found and "call" in found, found
     return found
 
 

@@ -12,7 +12,7 @@ keyvalue-redis, Redis. http-server runs under the host, keyvalue-redis in each w
     container   the same in a container, told by the environment
 
 Links and config are put through the control interface. At the end comes the load: N requests
-(default 100,000), each answer compared. --only picks among these words, http, memory and load.
+(default 100,000), each answer compared. --only picks among these words, http, swap and load.
 
 The executables are taken from $BIN (default build/bin). Everything is started here, on free
 loopback ports, and ended here. The logs are kept when something failed. Exit codes: 0 all passed,
@@ -329,8 +329,8 @@ def wcp(rig, *words):
         raise Wrong(f"wcp {' '.join(words)}: {run.stderr.strip()}")
 
 
-def check_memory(rig, results):
-    """The example provider takes the place of keyvalue-redis: wcp moves the link under load."""
+def check_swap(rig, results):
+    """The example provider takes the place of keyvalue-redis under load, Redis comes back, and it again."""
     redis = Standalone(rig, "kv-before")
     memory = Standalone(rig, "kv-memory", "keyvalue-memory")
     link = ["--source", "component", "--interface", "wasi:keyvalue/store,atomics,batch"]
@@ -356,8 +356,9 @@ def check_memory(rig, results):
         for thread in callers:
             thread.start()
         try:
-            time.sleep(0.3)
-            wcp(rig, "link", "move", *link, "--from", redis.provider, "--to", memory.provider)
+            for change in (["--to", memory.provider], ["--rollback"], ["--to", memory.provider]):
+                time.sleep(0.3)
+                wcp(rig, "swap", "component", "wasi:keyvalue/store,atomics,batch", *change)
             time.sleep(0.3)
         finally:
             stop.set()
@@ -375,11 +376,11 @@ def check_memory(rig, results):
         rig.ok("DELETE", "/kv/fruit")
         expect("exists", rig.ok("GET", "/exists/fruit"), b"false")
 
-    if results.check("memory: start, link put by wcp", start):
-        results.check("memory: the link is moved to it under load", swap)
-        results.check("memory: get, set, delete, exists", values)
-        results.check("memory: health", healthy, rig, memory.provider)
-        results.check("memory: told to stop", memory.stop)
+    if results.check("swap: start, link put by wcp", start):
+        results.check("swap: swapped in, back and in again under load", swap)
+        results.check("swap: get, set, delete, exists", values)
+        results.check("swap: health", healthy, rig, memory.provider)
+        results.check("swap: told to stop", memory.stop)
     wcp(rig, "link", "del", *link)
 
 
@@ -443,8 +444,8 @@ def check_all(rig, results, peers, options):
                 container.remove()
         else:
             print("skipped container: podman is not installed")
-    if asked("memory"):
-        check_memory(rig, results)
+    if asked("swap"):
+        check_swap(rig, results)
     if asked("load") and options.requests:
         check_load(rig, results, load_exe, options.requests)
     if asked("http"):
@@ -465,7 +466,7 @@ def main():
     parser = argparse.ArgumentParser(description="our providers under a real wasmCloud host")
     parser.add_argument("--requests", type=int, default=100_000, metavar="N", help="of the load")
     parser.add_argument("--only", metavar="WORDS",
-                        help="of http,host,beside,sealed,standalone,container,memory,load")
+                        help="of http,host,beside,sealed,standalone,container,swap,load")
     options = parser.parse_args()
     for exe in ("keyvalue-redis", "http-server", "keyvalue-memory"):
         if not os.access(BIN / exe, os.X_OK):

@@ -14,6 +14,7 @@ static int done_count, done_status = -1, serving;
 static const char *start_fails, *up_fails;
 static struct wcp_call *held; /* the handler's calls, newest first */
 static bool answer_at_once = true;
+static uint32_t drain_ms; /* what the operator says */
 
 static void say(const char *what, const char *name)
 {
@@ -81,6 +82,11 @@ static struct wcp_provider def = {
 
 /* --- the world around it --- */
 
+static int64_t wall_us(void)
+{
+    return 0;
+}
+
 static void on_serving(void *ctx)
 {
     serving++;
@@ -116,8 +122,13 @@ static void make(bool standalone, const char *links)
     if (hostdata_parse((struct wcp_bytes){line.ptr, line.len}, &hd, &err))
         FAIL("%s", err.msg);
     hd.standalone = standalone;
-    instance = instance_new(
-        &def, &hd, &(struct instance_env){&net.t, &story, on_serving, NULL, on_done, NULL});
+    hd.drain_ms = drain_ms;
+    instance = instance_new(&def, &hd,
+                            &(struct instance_env){.transport = &net.t,
+                                                   .loop = &story,
+                                                   .wall_us = wall_us,
+                                                   .serving = on_serving,
+                                                   .done = on_done});
     CHECK(!hd.host_id); /* moved out */
     wcp_buf_free(&json);
     wcp_buf_free(&line);
@@ -383,9 +394,15 @@ TEST(leaving_still_serves_what_was_on_the_way)
     CHECK(net.subs[fake_sub(&net, GET)].left);
     heard(call("a", "one"));
     CHECK(strstr(story, "call one"));
-    /* but takes no new links */
+    /* ... also over a link that has just been put; but links for our own calls are not begun */
     send_to(CONTROL "linkdefs.put", NULL, LINK("a", "two", "{}"), NULL);
-    CHECK(!strstr(story, "up two"));
+    heard(call("a", "two"));
+    CHECK(strstr(story, "call two"));
+    send_to(CONTROL "linkdefs.put", NULL,
+            "{\"source_id\":\"kv\",\"target\":\"b\",\"name\":\"out\",\"wit_namespace\":\"wasi\","
+            "\"wit_package\":\"keyvalue\"}",
+            NULL);
+    CHECK(!strstr(story, "up out"));
     CHECK_INT(done_count, 0);
     left_all();
     tick(0);
@@ -437,6 +454,37 @@ TEST(leaving_does_not_wait_for_a_lost_connection)
     CHECK_INT(done_count, 0);
     tick(1);
     CHECK_INT(done_count, 1);
+    stop();
+}
+
+TEST(a_host_waits_no_longer_for_who_has_a_longer_limit)
+{
+    def.limits.drain_ms = 60000;
+    start(LINK("a", "one", "{}"));
+    answer_at_once = false;
+    heard(call("a", "one"));
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NHOST\"}", NULL);
+    left_all();
+    tick(250);
+    CHECK_INT(done_count, 1);
+    wcp_reply(held, NULL);
+    stop();
+}
+
+TEST(the_operators_drain_limit_goes_before_the_providers)
+{
+    def.limits.drain_ms = 50;
+    drain_ms = 70;
+    start(LINK("a", "one", "{}"));
+    answer_at_once = false;
+    heard(call("a", "one"));
+    instance_drain(instance, 0);
+    left_all();
+    tick(69);
+    CHECK_INT(done_count, 0);
+    tick(1);
+    CHECK_INT(done_count, 1);
+    wcp_reply(held, NULL);
     stop();
 }
 

@@ -16,8 +16,8 @@ struct wcp_limits {
     size_t stream_total_bytes; /* ... for all of them: 64 MiB */
     size_t links;              /* 65536 */
     uint32_t call_ms;          /* until the answer; for streams: without any progress: 30,000 */
-    uint32_t drain_ms;         /* calls that run may finish when leaving: 250 under a host's
-                                  shutdown, else 10,000 */
+    uint32_t drain_ms;         /* calls that run may finish when leaving: 10,000, or what
+                                  --drain-ms says; at most 250 when a host says shutdown */
     uint32_t link_wait_ms;     /* a call that comes before its link waits: 500 */
 };
 

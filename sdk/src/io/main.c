@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -244,6 +245,13 @@ static void on_serving(void *ctx)
         nats_conn_flush(p->nats, FLUSH_MS, on_ready, p);
 }
 
+static int64_t wall_us(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t); /* cannot fail for a clock that exists */
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 static void on_connected(void *ctx)
 {
     struct process *p = ctx;
@@ -253,6 +261,7 @@ static void on_connected(void *ctx)
                      &(struct instance_env){.transport = p->nats ? nats_conn_transport(p->nats)
                                                                  : offline_transport(p->offline),
                                             .loop = &p->loop,
+                                            .wall_us = wall_us,
                                             .serving = on_serving,
                                             .leaving = on_leaving,
                                             .done = on_done,
@@ -506,6 +515,7 @@ int wcp_main(int argc, char **argv, const struct wcp_provider *provider)
             wcp_log(WCP_WARN, "log level is none of error, warn, info, debug", "found", name, NULL);
         log_set_provider(p->hd.provider_id);
         p->listen = told.listen;
+        p->hd.drain_ms = told.drain_ms;
         status = run(p, &told);
         log_set_provider(NULL);
     }

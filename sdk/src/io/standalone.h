@@ -11,6 +11,8 @@ struct standalone {
     struct strings listen; /* addresses */
     bool offline;          /* there is no NATS */
     char *creds_file;      /* NULL: none */
+    uint32_t drain_ms;     /* 0: not told */
+    int key_lock;          /* keeps the host key ours while it is open; -1: none */
     const char *log_level; /* NULL: not told; lives in argv or the environment */
 };
 

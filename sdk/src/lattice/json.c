@@ -291,3 +291,17 @@ int member_object(struct json_object *o, const char *name, struct json_object **
         *out = v;
     return 0;
 }
+
+void json_add_text(struct json_object *o, const char *member, const char *text)
+{
+    json_object_object_add(o, member, json_object_new_string(text));
+}
+
+void json_publish(struct wcp_transport *t, const char *subject, struct json_object *o)
+{
+    size_t n = 0;
+    const char *text = json_object_to_json_string_length(
+        o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
+    t->publish(t, &(struct wcp_msg){.subject = subject, .data = {(const uint8_t *)text, n}});
+    json_object_put(o);
+}

@@ -9,7 +9,8 @@
 /* What an instance needs from the process around it. */
 struct instance_env {
     struct wcp_transport *transport;
-    void *loop; /* struct uv_loop_s *, for wcp_loop */
+    void *loop;               /* struct uv_loop_s *, for wcp_loop */
+    int64_t (*wall_us)(void); /* microseconds since 1970, UTC: for events */
     /* The functions have been subscribed, once: standalone that is after the links were read. */
     void (*serving)(void *ctx);
     void (*leaving)(void *ctx); /* accept no more connections; may be NULL */
@@ -25,7 +26,7 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
 /* Subscribes the control subjects, runs start, applies the links (standalone: reads them from the
  * lattice's buckets first) and serves the exports. */
 int instance_start(struct wcp_instance *i, struct wcp_err *err);
-/* Leave politely: no new calls, finish what runs (at most limit_ms; 0: limits.drain_ms), take the
+/* Leave politely: no new calls, finish what runs (at most limit_ms; 0: hd->drain_ms), take the
  * links down, env.done. A second call only shortens the limit. */
 void instance_drain(struct wcp_instance *i, uint32_t limit_ms);
 void instance_free(struct wcp_instance *i); /* at once; calls that run are failed */
