@@ -31,29 +31,9 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-from nats import NatsError
-from processes import BIN, FOLDER, ROOT, end_process, keep_folder
-from rig import (DEADLINE_S, LATTICE, Beside, ByHost, Container, Rig, Sealed, Standalone, Wrong, expect,
-                 link_document, shorten, until)
-
-
-class Results:
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, name, case, *args):
-        """Runs one case and says how it went."""
-        try:
-            case(*args)
-        except (Wrong, NatsError, OSError, http.client.HTTPException,
-                subprocess.SubprocessError) as error:
-            why = str(error) if isinstance(error, (Wrong, NatsError)) else repr(error)
-            print(f"FAILED {name}: {why}", flush=True)
-            self.failed += 1
-            return False
-        print(f"ok {name}", flush=True)
-        self.passed += 1
-        return True
+from processes import BIN, end_process
+from rig import (DEADLINE_S, LATTICE, Beside, ByHost, Container, Results, Rig, Sealed, Standalone, Wrong, expect,
+                 link_document, peers_paths, run_checks, shorten, until)
 
 
 def value_cases(rig):
@@ -452,16 +432,6 @@ def check_all(rig, results, peers, options):
         results.check("http: told to stop", server.stop)
 
 
-def peers_paths():
-    build = subprocess.run([str(ROOT / "tests/peers/build.sh")], stdout=subprocess.PIPE, text=True)
-    if build.returncode == 3:
-        print("check-host: skipped: it needs the peers, see above")
-        sys.exit(3)
-    if build.returncode:
-        sys.exit("check-host: the peers could not be built, see above")
-    return build.stdout.split()
-
-
 def main():
     parser = argparse.ArgumentParser(description="our providers under a real wasmCloud host")
     parser.add_argument("--requests", type=int, default=100_000, metavar="N", help="of the load")
@@ -474,25 +444,10 @@ def main():
     for tool in ("nats-server", "redis-server", "redis-cli"):
         if not shutil.which(tool):
             sys.exit(f"check-host: {tool} is not installed")
-    peers = peers_paths()
-
+    peers = peers_paths("check-host", "lattice-host", "component", "load")
     results = Results()
     rig = Rig(peers[0])
-    try:
-        check_all(rig, results, peers, options)
-    except (Wrong, NatsError, OSError) as error:
-        print(f"FAILED check-host: {error}", flush=True)
-        results.failed += 1
-    except KeyboardInterrupt:
-        sys.exit("check-host: interrupted")
-    finally:
-        rig.end()
-        complete = sys.exc_info()[0] is None
-        if not complete or results.failed:
-            keep_folder()
-            print("logs:", *sorted(str(log) for log in FOLDER.glob("*.log")), sep="\n  ")
-    print(f"{results.passed} passed, {results.failed} failed")
-    sys.exit(1 if results.failed else 0)
+    run_checks("check-host", rig, results, lambda: check_all(rig, results, peers, options))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import keys
 from lattice import Lattice
 from nats import NatsError
-from processes import APART, BIN, FOLDER, ROOT, end_process, free_port, nats_server, redis_server, start, started
+from processes import (APART, BIN, FOLDER, ROOT, end_process, free_port, keep_folder, nats_server, redis_server,
+                       start, started)
 
 LATTICE = "check"
 DEADLINE_S = 10  # of one request
@@ -23,6 +25,55 @@ CONTAINER = f"outrigger-check-{os.getpid()}"
 
 class Wrong(Exception):
     """A check found something else than it expects."""
+
+
+class Results:
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def check(self, name, case, *args):
+        """Runs one case and says how it went."""
+        try:
+            case(*args)
+        except (Wrong, NatsError, OSError, http.client.HTTPException,
+                subprocess.SubprocessError) as error:
+            why = str(error) if isinstance(error, (Wrong, NatsError)) else repr(error)
+            print(f"FAILED {name}: {why}", flush=True)
+            self.failed += 1
+            return False
+        print(f"ok {name}", flush=True)
+        self.passed += 1
+        return True
+
+
+def peers_paths(check, *names):
+    """Where the peers of these names are; they are built if need be. Ends the process when they cannot be."""
+    build = subprocess.run([str(ROOT / "tests/peers/build.sh"), *names], stdout=subprocess.PIPE, text=True)
+    if build.returncode == 3:
+        print(f"{check}: skipped: it needs the peers, see above")
+        sys.exit(3)
+    if build.returncode:
+        sys.exit(f"{check}: the peers could not be built, see above")
+    return build.stdout.split()
+
+
+def run_checks(check, rig, results, checks):
+    """Runs checks(), ends what runs, says how it went and ends the process."""
+    try:
+        checks()
+    except (Wrong, NatsError, OSError) as error:
+        print(f"FAILED {check}: {error}", flush=True)
+        results.failed += 1
+    except KeyboardInterrupt:
+        sys.exit(f"{check}: interrupted")
+    finally:
+        rig.end()
+        complete = sys.exc_info()[0] is None
+        if not complete or results.failed:
+            keep_folder()
+            print("logs:", *sorted(str(log) for log in FOLDER.glob("*.log")), sep="\n  ")
+    print(f"{results.passed} passed, {results.failed} failed")
+    sys.exit(1 if results.failed else 0)
 
 
 def expect(what, found, expected):
@@ -331,11 +382,12 @@ class Standalone(Beside):
     """A plain process that is told its lattice by arguments. Ends on SIGTERM."""
 
     name = "standalone"
+    flags = ()
 
     def start(self):
         self.process = self.rig.run(self.provider, [
             BIN / self.exe, "--lattice", LATTICE, "--provider-id", self.provider,
-            "--nats", self.rig.nats_url])
+            "--nats", self.rig.nats_url, *self.flags])
 
     def stop(self):
         self.process.terminate()

@@ -5,7 +5,8 @@
 #   build.sh --check [NAME]...   prints their paths if they are there, else ends with exit code 1 (or 3)
 #
 # Names: lattice-host, component and load, which are meant without one; wrpc-29 and wrpc-31, which call
-# our programs and are called; wasm-tools, the WIT parser that witc is compared with.
+# our programs and are called; wasm-tools, the WIT parser that witc is compared with; nats-server, one that
+# is newer than Debian's; wadm-server, which deploys applications; wash, the operator's tool of wasmCloud.
 # Exit code 3: they are not there, and this machine lacks what it takes to build them.
 set -eu
 cd "$(dirname "$0")"
@@ -13,6 +14,8 @@ cd "$(dirname "$0")"
 MIN_RUST=89 # 1.89, which one of the locked packages asks for
 WASM=wasm32-wasip2
 WASM_TOOLS=1.263.0 # tests/wit/check.py knows by what it differs from witc
+MIN_GO=25 # 1.25, which nats-server asks for
+WASH=0.43.0 # the last of wasmCloud 1.x
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/outrigger/peers
 export CARGO_TARGET_DIR="$cache/target"
@@ -23,10 +26,19 @@ skip() {
     exit 3
 }
 
+# A compiler, the version that it says, the least minor one that will do, and where to get it.
+needs() {
+    command -v "$1" >/dev/null || skip "$1 is missing ($4)"
+    minor=$(echo "$2" | sed -n 's/^[^0-9]*1\.\([0-9]*\).*/\1/p')
+    [ "${minor:-0}" -ge "$3" ] || skip "${2:-$1} is too old, 1.$3 is needed ($4)"
+}
+
 # From here on the name of the peer is in $name.
 path_of() {
     case $name in
     wasm-tools) echo "${cache%/peers}/wasm-tools-$WASM_TOOLS/bin/wasm-tools" ;;
+    wash) echo "${cache%/peers}/wash-$WASH/bin/wash" ;;
+    nats-server) key=$(sha256sum nats-server/go.* | sha256sum | cut -c1-16) && echo "$cache/$key/$name" ;;
     component) key=$(/usr/bin/python3 key.py "$name") && echo "$cache/$key/component.wasm" ;;
     *) key=$(/usr/bin/python3 key.py "$name") && echo "$cache/$key/$name" ;;
     esac
@@ -40,14 +52,22 @@ build() {
         cp "$cache/new/bin/wasm-tools" "$1"
         rm -rf "$cache/new"
         ;;
+    wash)
+        CARGO_PROFILE_RELEASE_OPT_LEVEL=0 cargo install --locked --version $WASH --no-track --root "$cache/new" wash
+        cp "$cache/new/bin/wash" "$1"
+        rm -rf "$cache/new"
+        ;;
+    nats-server)
+        (cd nats-server && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$1" github.com/nats-io/nats-server/v2)
+        ;;
     component)
         [ -d "$(rustc --print sysroot)/lib/rustlib/$WASM" ] || rustup target add $WASM ||
             skip "rustc has no target $WASM, and rustup could not add it"
         cargo build --release --locked -p component --target $WASM
         cp "$CARGO_TARGET_DIR/$WASM/release/component.wasm" "$1"
         ;;
-    wrpc-31) # has a lock file of its own
-        (cd wrpc-31 && cargo build --release --locked)
+    wadm-server | wrpc-31) # have lock files of their own
+        (cd "${name%-server}" && cargo build --release --locked)
         cp "$built/$name" "$1"
         ;;
     *)
@@ -63,20 +83,23 @@ if [ "${1-}" = --check ]; then
     shift
 fi
 [ $# -gt 0 ] || set -- lattice-host component load
+missing=
 for name in "$@"; do
     path=$(path_of)
     if [ ! -s "$path" ]; then
-        command -v cargo >/dev/null && command -v rustc >/dev/null ||
-            skip "cargo is missing (https://rustup.rs)"
-        [ -z "$check" ] || exit 1
-        version=$(rustc --version | cut -d' ' -f2)
-        minor=$(echo "$version" | cut -d. -f2)
-        [ "$minor" -ge $MIN_RUST ] || skip "rustc $version is too old, 1.$MIN_RUST is needed"
-        [ -z "$check" ] || exit 1
-        echo "peers: building $name in $CARGO_TARGET_DIR (the first time on 2 cores: 15 minutes for lattice-host, 5 for others)" >&2
+        if [ "$name" = nats-server ]; then
+            needs go "$(go env GOVERSION 2>/dev/null)" $MIN_GO https://go.dev/dl
+            takes="2 minutes"
+        else
+            needs cargo "$(rustc --version 2>/dev/null)" $MIN_RUST https://rustup.rs
+            takes="15 minutes for lattice-host and wash, 5 for others"
+        fi
+        [ -z "$check" ] || { missing=1 && continue; }
+        echo "peers: building $name in $cache (the first time on 2 cores: $takes)" >&2
         mkdir -p "${path%/*}"
         build "$path.new" >&2
         mv "$path.new" "$path"
     fi
     echo "$path"
 done
+[ -z "$missing" ] || exit 1

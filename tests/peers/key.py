@@ -9,7 +9,7 @@ import tomllib
 HERE = os.path.dirname(os.path.abspath(__file__))
 # A peer's folder, which is a package of this name, and what else it is made from.
 WRPC = ["wrpc", "../wit", "../../sdk/interfaces"]
-SOURCES = {"lattice-host": ["host"], "component": ["component"], "load": ["load"],
+SOURCES = {"lattice-host": ["host"], "component": ["component"], "load": ["load"], "wadm-server": ["wadm"],
            "wrpc-29": ["wrpc-29", *WRPC], "wrpc-31": ["wrpc-31", *WRPC]}
 
 
