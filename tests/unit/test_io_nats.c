@@ -580,11 +580,25 @@ TEST(nats_refuses_logins_that_cannot_be_right)
     uv_loop_t loop;
     uv_loop_init(&loop);
     struct nats_events none = {0};
-    CHECK(!nats_conn_new(&loop, &(struct nats_config){.user_jwt = "x"}, &none, &err));
-    CHECK_STR(err.msg, "NATS login: a user JWT found without its seed");
-    CHECK(!nats_conn_new(&loop, &(struct nats_config){.creds_file = "/nonexistent"}, &none, &err));
-    CHECK_STR(err.msg, "NATS credentials /nonexistent: No such file or directory");
-    CHECK(!nats_conn_new(&loop, &(struct nats_config){.user_seed = "SUX"}, &none, &err));
-    CHECK(strstr(err.msg, "NATS login: user seed: "));
+    static const struct {
+        struct nats_config config;
+        const char *text;
+    } bad[] = {
+        {{.user_jwt = "x"}, "NATS login: a user JWT found without its seed"},
+        {{.user_seed = "SUX"}, "NATS login: user seed: "},
+        {{.login = {.creds_file = "/nonexistent"}},
+         "NATS login: --creds /nonexistent: No such file or directory"},
+        {{.login = {.creds_file = "/dev/null", .token_file = "/dev/null"}},
+         "NATS login: --creds and --nats-token-file found, one of them expected"},
+        {{.login = {.user = "me"}}, "NATS login: --nats-user found without --nats-password-file"},
+        {{.login = {.key_file = "/dev/null"}}, "NATS login: --nats-key found without --nats-cert"},
+        {{.login = {.nkey_file = "/dev/null"}}, "NATS login: --nkey: /dev/null: not a file"},
+        {{.login = {.nkey_file = "/etc/passwd"}}, "NATS login: user seed: "},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK(!nats_conn_new(&loop, &bad[i].config, &none, &err));
+        CHECK(strncmp(err.msg, bad[i].text, strlen(bad[i].text)) == 0);
+        CHECK(!strstr(err.msg, "root")); /* what is in the file */
+    }
     CHECK_INT(uv_loop_close(&loop), 0);
 }

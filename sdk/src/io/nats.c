@@ -9,11 +9,9 @@
 #include "io/nats_conn.h"
 #include "io/poller.h"
 #include <assert.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <wcp/log.h>
 
 /* Exported by libnats (seen in the library 3.4.1, and in the sources 3.8 to 3.13) though not in
@@ -28,10 +26,21 @@ extern void natsConn_setFilterWithClosure(
 #define BACKOFF_LAST_MS    2000
 #define STABLE_MS          5000  /* a connection that lasted this long was a good one */
 #define PING_INTERVAL_MS   20000 /* two without answer: the connection is dead */
+#define RECHECK_MS         1000  /* while libnats connects again: for files that have changed */
 
 enum { SIGNAL_DOWN = 1, SIGNAL_UP = 2, SIGNAL_CLOSED = 4, SIGNAL_ERROR = 8 };
 
 static void try_server(struct nats_conn *n);
+static void on_recheck(uv_timer_t *t);
+
+/* libnats' last error on this thread, without the place in its source that it starts with. */
+static const char *error_text(natsStatus s)
+{
+    const char *text = nats_GetLastError(NULL), *place;
+    if (!text || !*text)
+        return natsStatus_GetText(s);
+    return *text == '(' && (place = strstr(text, "): ")) ? place + 3 : text;
+}
 
 /* --- libnats' threads --- */
 
@@ -58,7 +67,14 @@ static void on_closed(natsConnection *nc, void *ctx)
 
 static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, void *ctx)
 {
-    signal_loop(ctx, SIGNAL_ERROR);
+    struct nats_conn *n = ctx;
+    const char *text = error_text(s);
+    uv_mutex_lock(&n->errors_lock);
+    if (n->errors.n < ERRORS_MAX)
+        (void)snprintf(n->errors.text[n->errors.n], sizeof *n->errors.text, "%s", text);
+    n->errors.n++;
+    uv_mutex_unlock(&n->errors_lock);
+    signal_loop(n, SIGNAL_ERROR);
 }
 
 /* The event loop that libnats sees. It calls these from any thread, holding the connection's lock,
@@ -117,20 +133,6 @@ static int64_t reconnect_delay(natsConnection *nc, int attempts, void *ctx)
     return backoff_ms(attempts > 0 ? (unsigned)attempts - 1 : 0);
 }
 
-static natsStatus give_jwt(char **jwt, char **err, void *ctx)
-{
-    const struct nats_conn *n = ctx;
-    *jwt = strdup(n->user_jwt);
-    return *jwt ? NATS_OK : NATS_NO_MEMORY;
-}
-
-static natsStatus sign_nonce(char **err, unsigned char **sig, int *len, const char *nonce,
-                             void *ctx)
-{
-    const struct nats_conn *n = ctx;
-    return nats_Sign(n->user_seed, nonce, sig, len);
-}
-
 /* --- connecting --- */
 
 static void came_up(struct nats_conn *n)
@@ -141,6 +143,7 @@ static void came_up(struct nats_conn *n)
     const char *name = at ? at + 1 : scheme ? scheme + 3 : url;
     n->up = true;
     n->up_ms = uv_now(n->loop);
+    uv_timer_stop(&n->recheck);
     free(n->why);
     n->why = NULL;
     n->transport.max_payload = (size_t)natsConnection_GetMaxPayload(n->nc);
@@ -164,6 +167,8 @@ static void went_down(struct nats_conn *n, const char *why)
     n->flush_mark = UINT64_MAX;
     n->mark_back = n->mark_sent; /* nothing is on its way any more */
     uv_timer_stop(&n->mark_timer);
+    if (n->login.stamp) /* at once, too: the files may have changed long ago */
+        uv_timer_start(&n->recheck, on_recheck, 0, RECHECK_MS);
     if (n->ev.disconnected)
         n->ev.disconnected(n->ev.ctx);
 }
@@ -180,34 +185,24 @@ static void drop_connection(struct nats_conn *n)
     n->nc = NULL;
 }
 
-/* libnats' last error, without the place in its source that it starts with. */
-static const char *error_text(natsStatus s)
+static bool is_refusal(const char *why)
 {
-    const char *text = nats_GetLastError(NULL), *place;
-    if (!text || !*text)
-        return natsStatus_GetText(s);
-    return *text == '(' && (place = strstr(text, "): ")) ? place + 3 : text;
+    return strcasestr(why, "authorization") || strcasestr(why, "authentication");
 }
 
-static natsStatus set_login(struct nats_conn *n, natsOptions *o)
-{
-    if (n->creds_file)
-        return natsOptions_SetUserCredentialsFromFiles(o, n->creds_file, NULL);
-    if (n->user_jwt)
-        return natsOptions_SetUserCredentialsCallbacks(o, give_jwt, n, sign_nonce, n);
-    if (n->user_seed)
-        return natsOptions_SetNKey(o, n->nkey, sign_nonce, n);
-    return NATS_OK; /* what the URL says */
-}
-
-static natsStatus connect_now(struct nats_conn *n)
+/* WCP_EAUTH: the server does not let us in. */
+static int connect_now(struct nats_conn *n, struct wcp_err *err)
 {
     natsOptions *o = NULL;
-    bool tls = false;
-    const char **urls = wcp_calloc(n->servers.n, sizeof *urls);
+    struct wcp_arena a = {0};
+    bool tls = n->server_wants_tls;
+    int rc = 0;
+    const char **urls = wcp_alloc(&a, n->servers.n, sizeof *urls);
     for (size_t i = 0; i < n->servers.n; i++) { /* first the one that answered */
         struct server *s = &n->servers.at[(n->server + i) % n->servers.n];
-        urls[i] = s->url;
+        urls[i] = login_replaces_url(&n->login)
+                      ? wcp_fmt(&a, "%s://%s", s->tls ? "tls" : "nats", s->name).ptr
+                      : s->url;
         tls |= s->tls;
     }
     natsStatus s = natsOptions_Create(&o);
@@ -224,21 +219,26 @@ static natsStatus connect_now(struct nats_conn *n)
     s = s ? s : natsOptions_SetClosedCB(o, on_closed, n);
     s = s ? s : natsOptions_SetErrorHandler(o, on_error, n);
     s = s ? s : natsOptions_SetEventLoop(o, n->loop, attach, want_read, want_write, detach);
-    if (!s && tls)
-        s = natsOptions_SetSecure(o, true);
     if (!s && n->name)
         s = natsOptions_SetName(o, n->name);
-    s = s ? s : set_login(n, o);
-    s = s ? s : natsConnection_Connect(&n->nc, o);
+    if (!s)
+        rc = login_set(&n->login, o, tls, err);
+    if (!s && !rc)
+        s = natsConnection_Connect(&n->nc, o);
+    if (s) {
+        const char *why = error_text(s);
+        rc = wcp_fail(err, is_refusal(why) ? WCP_EAUTH : WCP_EIO, "%s", why);
+    }
     natsOptions_Destroy(o);
-    free(urls);
-    if (s)
-        return s;
+    wcp_arena_free(&a);
+    if (rc)
+        return rc;
+    n->told_closed = false;
     natsConn_setFilterWithClosure(n->nc, messages_on_arrival, n);
     for (size_t i = 0; i < n->sub_count; i++)
         if (n->subs[i].subject && !n->subs[i].leaving)
             messages_make_sub(n, &n->subs[i]);
-    return NATS_OK;
+    return 0;
 }
 
 static void on_retry(uv_timer_t *t)
@@ -246,13 +246,19 @@ static void on_retry(uv_timer_t *t)
     try_server(t->data);
 }
 
-static void server_failed(struct nats_conn *n, const char *why)
+static void server_failed(struct nats_conn *n, const char *why, bool refused)
 {
-    const char *name = n->servers.at[n->server].name;
+    const struct server *s = &n->servers.at[n->server];
     struct wcp_arena a = {0};
-    struct wcp_str line = wcp_fmt(&a, "%s: %s", name, why);
+    struct wcp_str login = login_name(&n->login, s, &a);
+    struct wcp_str line = wcp_fmt(&a, "%s: %s: %s", s->name, why, refused ? login.ptr : "");
     if (!n->why || strcmp(n->why, line.ptr) != 0) { /* a line per change, not per try */
-        wcp_log(WCP_WARN, "nats: no connection, trying on", "server", name, "why", why, NULL);
+        if (refused)
+            wcp_log(WCP_ERROR, "nats: the server refuses the login, trying on", "server", s->name,
+                    "why", why, "login", login.ptr, NULL);
+        else
+            wcp_log(WCP_WARN, "nats: no connection, trying on", "server", s->name, "why", why,
+                    NULL);
         free(n->why);
         n->why = wcp_str_dup(line);
     }
@@ -271,12 +277,14 @@ static void on_probed(void *ctx, const char *why, const char *greeting)
     struct nats_conn *n = ctx;
     n->probe = NULL;
     if (why) {
-        server_failed(n, why);
+        server_failed(n, why, false);
         return;
     }
-    natsStatus s = connect_now(n);
-    if (s) {
-        server_failed(n, error_text(s));
+    struct wcp_err err = {0};
+    n->server_wants_tls = strstr(greeting, "\"tls_required\":true") != NULL;
+    int rc = connect_now(n, &err);
+    if (rc) {
+        server_failed(n, err.msg, rc == WCP_EAUTH);
         return;
     }
     n->tried = 0;
@@ -302,11 +310,8 @@ static void on_handle_closed(uv_handle_t *h)
     free(n->subs);
     free(n->order);
     servers_free(&n->servers);
-    if (n->user_seed)
-        explicit_bzero(n->user_seed, strlen(n->user_seed));
-    free(n->user_jwt);
-    free(n->user_seed);
-    free(n->creds_file);
+    login_free(&n->login);
+    uv_mutex_destroy(&n->errors_lock);
     free(n->name);
     free(n->why);
     free(n->mark_subject);
@@ -323,6 +328,13 @@ static void close_handles(struct nats_conn *n)
     uv_close((uv_handle_t *)&n->retry, on_handle_closed);
     uv_close((uv_handle_t *)&n->mark_timer, on_handle_closed);
     uv_close((uv_handle_t *)&n->flush_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&n->recheck, on_handle_closed);
+}
+
+static void close_when_done(struct nats_conn *n)
+{
+    if (n->closed && n->told_closed && !n->giving_up)
+        close_handles(n);
 }
 
 /* natsConnection_Close waits for an answer of the server that this thread would have to read. */
@@ -335,8 +347,7 @@ static void on_closed_apart(uv_work_t *w, int status)
 {
     struct nats_conn *n = w->data;
     n->closed = true;
-    if (n->told_closed)
-        close_handles(n);
+    close_when_done(n);
 }
 
 void nats_conn_close(struct nats_conn *n)
@@ -349,6 +360,7 @@ void nats_conn_close(struct nats_conn *n)
     uv_timer_stop(&n->retry);
     uv_timer_stop(&n->mark_timer);
     uv_timer_stop(&n->flush_timer);
+    uv_timer_stop(&n->recheck);
     if (!n->nc) {
         close_handles(n);
         return;
@@ -358,29 +370,92 @@ void nats_conn_close(struct nats_conn *n)
     (void)uv_queue_work(n->loop, &n->close_work, close_apart, on_closed_apart); /* cannot fail */
 }
 
+/* --- what libnats tells --- */
+
+static void give_up_apart(uv_work_t *w)
+{
+    natsConnection_Close(((struct nats_conn *)w->data)->nc);
+}
+
+static void on_given_up(uv_work_t *w, int status)
+{
+    struct nats_conn *n = w->data;
+    n->giving_up = false;
+    if (n->closing)
+        close_when_done(n);
+    else
+        signal_loop(n, SIGNAL_CLOSED);
+}
+
+/* libnats connects again with what the files of the login held before. If they hold something else
+ * now, what it tries is in vain: we begin anew. */
+static void on_recheck(uv_timer_t *t)
+{
+    struct nats_conn *n = t->data;
+    if (n->up || !n->nc || n->giving_up || !login_has_changed(&n->login))
+        return;
+    uv_timer_stop(&n->recheck);
+    n->giving_up = true;
+    n->give_up_work.data = n;
+    (void)uv_queue_work(n->loop, &n->give_up_work, give_up_apart, on_given_up); /* cannot fail */
+}
+
+static void tell_error(struct nats_conn *n, const char *text)
+{
+    struct wcp_arena a = {0};
+    if (uv_now(n->loop) - n->errors_told_ms >= 1000) {
+        if (n->errors_told > ERRORS_MAX)
+            wcp_logf(WCP_WARN, "nats: %zu more errors from the server, not shown",
+                     n->errors_told - ERRORS_MAX);
+        n->errors_told_ms = uv_now(n->loop);
+        n->errors_told = 0;
+    }
+    if (n->errors_told++ >= ERRORS_MAX)
+        return;
+    if (strcasestr(text, "permissions violation"))
+        wcp_log(WCP_ERROR, "nats: the server does not permit this", "why", text, "login",
+                login_name(&n->login, &n->servers.at[n->server], &a).ptr, NULL);
+    else
+        wcp_log(WCP_WARN, "nats: error from the server", "why", text, NULL);
+    wcp_arena_free(&a);
+}
+
+static void tell_errors(struct nats_conn *n)
+{
+    uv_mutex_lock(&n->errors_lock);
+    struct server_errors e = n->errors;
+    n->errors.n = 0;
+    uv_mutex_unlock(&n->errors_lock);
+    for (size_t i = 0; i < e.n && i < ERRORS_MAX; i++)
+        if (!is_refusal(e.text[i])) /* told when the connection is lost, or not made */
+            tell_error(n, e.text[i]);
+    n->errors_told += e.n > ERRORS_MAX ? e.n - ERRORS_MAX : 0;
+}
+
 static void on_wake(uv_async_t *w)
 {
     struct nats_conn *n = w->data;
     unsigned signals = atomic_exchange(&n->signals, 0);
     const char *error = NULL;
+    if (signals & SIGNAL_CLOSED)
+        n->told_closed = true;
     if (n->closing) {
-        if (signals & SIGNAL_CLOSED && !n->told_closed) {
-            n->told_closed = true;
-            if (n->closed)
-                close_handles(n);
-        }
+        if (signals & SIGNAL_CLOSED)
+            close_when_done(n);
         return;
     }
+    if (signals & SIGNAL_ERROR)
+        tell_errors(n);
     if (!signals || !n->nc)
         return;
     (void)natsConnection_GetLastError(n->nc, &error); /* the text is what we want */
     error = error && *error ? error : "the server is gone";
-    if (signals & SIGNAL_ERROR)
-        wcp_log(WCP_WARN, "nats: error from the server", "why", error, NULL);
     if (!(signals & (SIGNAL_DOWN | SIGNAL_UP | SIGNAL_CLOSED)))
         return;
     if (n->up)
         went_down(n, error);
+    if (n->giving_up)
+        return; /* on_given_up comes back here */
     if (natsConnection_IsClosed(n->nc)) {
         drop_connection(n);
         /* Not at once: the server may throw us out each time, as it does for too many
@@ -393,34 +468,6 @@ static void on_wake(uv_async_t *w)
 
 /* --- starting --- */
 
-static char *copy(const char *text)
-{
-    return text && *text ? wcp_str_dup(wcp_str(text)) : NULL;
-}
-
-static int check_login(struct nats_conn *n, struct wcp_err *err)
-{
-    uint8_t seed[32], public[32], secret[64];
-    if (n->creds_file) {
-        if (access(n->creds_file, R_OK) != 0)
-            return wcp_fail(err, WCP_EINVAL, "NATS credentials %s: %s", n->creds_file,
-                            strerror(errno));
-        return 0;
-    }
-    if (n->user_jwt && !n->user_seed)
-        return wcp_fail(err, WCP_EINVAL, "NATS login: a user JWT found without its seed");
-    if (!n->user_seed)
-        return 0;
-    int rc = nkey_decode_seed(n->user_seed, NKEY_USER, seed, err);
-    if (rc)
-        return wcp_wrap(err, "NATS login: user seed");
-    crypto_sign_seed_keypair(public, secret, seed);
-    nkey_encode_public(NKEY_USER, public, n->nkey);
-    sodium_memzero(seed, sizeof seed);
-    sodium_memzero(secret, sizeof secret);
-    return 0;
-}
-
 struct nats_conn *nats_conn_new(uv_loop_t *loop, const struct nats_config *c,
                                 const struct nats_events *ev, struct wcp_err *err)
 {
@@ -432,12 +479,11 @@ struct nats_conn *nats_conn_new(uv_loop_t *loop, const struct nats_config *c,
         .transport = messages_transport,
         .loop = loop,
         .ev = *ev,
-        .user_jwt = copy(c->user_jwt),
-        .user_seed = copy(c->user_seed),
-        .creds_file = copy(c->creds_file),
-        .name = copy(c->name),
+        .name = c->name && *c->name ? wcp_str_dup(wcp_str(c->name)) : NULL,
     };
-    if (servers_parse(c->urls ? c->urls : "", &n->servers, err) || check_login(n, err)) {
+    (void)uv_mutex_init(&n->errors_lock); /* fails only without memory */
+    if (servers_parse(c->urls ? c->urls : "", &n->servers, err) ||
+        login_init(&n->login, c, err)) {
         n->open_handles = 1;
         on_handle_closed(&(uv_handle_t){.data = n});
         return NULL;
@@ -453,8 +499,10 @@ struct nats_conn *nats_conn_new(uv_loop_t *loop, const struct nats_config *c,
     uv_timer_init(loop, &n->retry);
     uv_timer_init(loop, &n->mark_timer);
     uv_timer_init(loop, &n->flush_timer);
-    n->open_handles = 5;
-    n->check.data = n->wake.data = n->retry.data = n->mark_timer.data = n->flush_timer.data = n;
+    uv_timer_init(loop, &n->recheck);
+    n->open_handles = 6;
+    n->check.data = n->wake.data = n->retry.data = n->mark_timer.data = n->flush_timer.data =
+        n->recheck.data = n;
     uv_check_start(&n->check, messages_on_check);
     int marks = n->transport.subscribe(&n->transport, n->mark_subject, NULL);
     assert(marks == MARKS);

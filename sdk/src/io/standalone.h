@@ -3,6 +3,8 @@
 #define STANDALONE_H
 
 #include <stdio.h>
+#include "io/mounts.h"
+#include "io/nats.h"
 #include "lattice/hostdata.h"
 
 struct standalone {
@@ -10,8 +12,10 @@ struct standalone {
     struct hostdata hd;
     struct strings listen; /* addresses */
     bool offline;          /* there is no NATS */
-    char *creds_file;      /* NULL: none */
-    const char *log_level; /* NULL: not told; lives in argv or the environment */
+    struct mounts mounts;  /* what hd's configuration and secrets were made of */
+    /* These live in argv or the environment: */
+    struct nats_login login;
+    const char *log_level; /* NULL: not told */
 };
 
 #define STANDALONE_GO (-1)

@@ -210,6 +210,7 @@ int hostdata_parse(struct wcp_bytes line, struct hostdata *out, struct wcp_err *
         rc = json_parse((struct wcp_bytes){json, n}, &o, err);
     if (!rc)
         rc = parse(o, &h, err);
+    no_null(&h.js_domain, "");
     json_put_wiped(o); /* it had seeds and secrets */
     sodium_memzero(json, n);
     free(json);
@@ -235,10 +236,11 @@ void hostdata_free(struct hostdata *h)
     free(h->link_name);
     free(h->user_jwt);
     free_wiped(h->user_seed);
-    free(h->nats_url);
+    free_wiped(h->nats_url); /* it may have a password */
     free(h->provider_id);
     free(h->instance_id);
     free(h->host_xkey);
+    free(h->js_domain);
     free_wiped(h->provider_xkey_seed);
     config_free(&h->env_values);
     config_free(&h->config);

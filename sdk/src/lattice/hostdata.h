@@ -17,6 +17,7 @@ struct hostdata {
     /* Texts are never NULL: "" when absent. */
     char *host_id, *lattice, *link_name, *user_jwt, *user_seed, *nats_url, *provider_id;
     char *instance_id, *host_xkey, *provider_xkey_seed; /* seed: secret */
+    char *js_domain; /* of the lattice's buckets; no host tells it */
     struct config env_values, config;
     struct secrets secrets;
     struct linkdef *links;

@@ -268,6 +268,36 @@ void linkdef_print(const struct linkdef *l, struct wcp_buf *b)
     json_object_put(o);
 }
 
+static void copy_config(struct config *to, const struct config *from)
+{
+    for (size_t i = 0; i < from->n; i++)
+        append(to, from->at[i].key, from->at[i].value);
+}
+
+static struct wcp_bytes copy_bytes(struct wcp_bytes b)
+{
+    if (!b.ptr)
+        return b;
+    uint8_t *p = wcp_calloc(b.len + 1, 1);
+    memcpy(p, b.ptr, b.len);
+    return (struct wcp_bytes){p, b.len};
+}
+
+void linkdef_copy(struct linkdef *to, const struct linkdef *from)
+{
+    *to = (struct linkdef){.source_id = wcp_str_dup(wcp_str(from->source_id)),
+                           .target = wcp_str_dup(wcp_str(from->target)),
+                           .name = wcp_str_dup(wcp_str(from->name)),
+                           .wit_namespace = wcp_str_dup(wcp_str(from->wit_namespace)),
+                           .wit_package = wcp_str_dup(wcp_str(from->wit_package)),
+                           .source_secrets = copy_bytes(from->source_secrets),
+                           .target_secrets = copy_bytes(from->target_secrets)};
+    for (size_t i = 0; i < from->interfaces.n; i++)
+        strings_put(&to->interfaces, from->interfaces.at[i]);
+    copy_config(&to->source_config, &from->source_config);
+    copy_config(&to->target_config, &from->target_config);
+}
+
 void linkdef_free(struct linkdef *l)
 {
     free(l->source_id);

@@ -14,11 +14,13 @@ struct link {
     struct links *table;
     struct linkdef def;
     struct config *config; /* our side of def */
-    struct secrets secrets;
+    struct secrets secrets;          /* its own */
+    struct shared_secrets *provided; /* the provider's, which it sees, too; NULL: it does not */
     enum link_state state;
     bool was_up; /* link_down is owed */
     bool told;   /* link_drain was called */
     bool local;  /* by links_put_local */
+    bool unresolved; /* the lattice lacks what it needs */
     char *why;   /* failed or unhealthy; NULL: healthy */
     size_t refs; /* running calls */
     struct timer end;
@@ -30,6 +32,7 @@ struct link {
 
 struct links {
     struct links_config c;
+    struct shared_secrets *provided;
     struct wcp_map *by_peer; /* of those that are up or failed; see key() */
     struct link *all;
     size_t count, max;
@@ -86,6 +89,13 @@ static uint64_t now(const struct links *t)
     return t->c.transport->now(t->c.transport);
 }
 
+static void forget_secrets(struct link *l)
+{
+    secrets_free(&l->secrets);
+    secrets_drop(l->provided);
+    l->provided = NULL;
+}
+
 static void free_link(struct link *l)
 {
     timers_clear(&l->table->timers, &l->end);
@@ -93,7 +103,7 @@ static void free_link(struct link *l)
     *l->prev = l->next;
     if (l->next)
         l->next->prev = l->prev;
-    secrets_free(&l->secrets);
+    forget_secrets(l);
     linkdef_free(&l->def);
     free((void *)(uintptr_t)l->pub.interfaces);
     free(l->why);
@@ -108,6 +118,7 @@ void links_free(struct links *t)
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself off the list */
         free_link(t->all);
     wcp_map_free(t->by_peer);
+    secrets_drop(t->provided);
     timers_close(&t->timers);
     free(t);
 }
@@ -212,7 +223,7 @@ static void on_end(struct timer *timer)
         if (l->was_up && def->link_down)
             def->link_down(&l->pub);
         l->was_up = false;
-        secrets_free(&l->secrets);
+        forget_secrets(l);
     }
     if (l->refs == 0)
         free_link(l);
@@ -284,6 +295,7 @@ static struct link *new_link(struct links *t, struct linkdef *def, enum wcp_role
     l->def = *def;
     *def = (struct linkdef){0};
     l->config = role == WCP_SOURCE ? &l->def.source_config : &l->def.target_config;
+    l->provided = secrets_hold(t->provided);
     l->end.fn = on_end;
     l->pub = public_part(&l->def, role);
     l->pub.instance = t->c.instance;
@@ -320,7 +332,8 @@ static bool same_content(const struct link *a, const struct link *b)
     for (size_t i = 0; i < a->def.interfaces.n; i++)
         if (strcmp(a->def.interfaces.at[i], b->def.interfaces.at[i]) != 0)
             return false;
-    return config_equal(a->config, b->config) && secrets_equal(&a->secrets, &b->secrets);
+    return a->provided == b->provided && config_equal(a->config, b->config) &&
+           secrets_equal(&a->secrets, &b->secrets);
 }
 
 static void fail(struct link *l, struct wcp_err *err)
@@ -352,9 +365,23 @@ static void bring_up(struct link *l, const char *why, int secrets_rc, struct wcp
             l->pub.role == WCP_TARGET ? "from" : "to", peer_of(&l->pub).ptr, NULL);
 }
 
-/* own: secrets of a local link; NULL: they are in def, sealed. */
-static void put(struct links *t, struct linkdef *def, const char *why, uint64_t told_at,
-                const struct secrets *own)
+/* l comes up in the place of old, which may be NULL. */
+static void replace(struct link *old, struct link *l, const char *why, int secrets_rc,
+                    struct wcp_err *err)
+{
+    struct links *t = l->table;
+    l->unresolved = why != NULL;
+    bring_up(l, why, secrets_rc, err);
+    /* Only now: calls go to the old one as long as the new one is not there. A failed one has
+     * nothing to take down and goes at the next tick. */
+    if (old)
+        drain(old, t->c.drain_ms);
+    chain_add(l);
+    if (l->state == LINK_UP && t->c.added)
+        t->c.added(t->c.ctx);
+}
+
+static void put(struct links *t, struct linkdef *def, const char *why, uint64_t told_at, bool local)
 {
     enum wcp_role role;
     struct wcp_err err = {0};
@@ -380,8 +407,8 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         return;
     }
     struct link *l = new_link(t, def, role);
-    l->local = own != NULL;
-    int rc = own ? secrets_copy(&l->secrets, own, &err) : open_secrets(l, &err);
+    l->local = local;
+    int rc = open_secrets(l, &err);
     if (old && old->state == LINK_UP && !rc && !why && same_content(old, l)) {
         free_link(l); /* a repetition: hosts send each link several times */
         old->told_at = told_at > old->told_at ? told_at : old->told_at;
@@ -390,24 +417,38 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
     }
     l->told_at = told_at;
     l->sync = t->sync;
-    bring_up(l, why, rc, &err);
-    /* Only now: calls go to the old one as long as the new one is not there. A failed one has
-     * nothing to take down and goes at the next tick. */
-    if (old)
-        drain(old, t->c.drain_ms);
-    chain_add(l);
-    if (l->state == LINK_UP && t->c.added)
-        t->c.added(t->c.ctx);
+    replace(old, l, why, rc, &err);
 }
 
 void links_put(struct links *t, struct linkdef *def)
 {
-    put(t, def, NULL, now(t), NULL);
+    put(t, def, NULL, now(t), false);
 }
 
-void links_put_local(struct links *t, struct linkdef *def, const struct secrets *own)
+void links_put_local(struct links *t, struct linkdef *def)
 {
-    put(t, def, NULL, now(t), own);
+    put(t, def, NULL, now(t), true);
+}
+
+void links_provide_secrets(struct links *t, struct shared_secrets *s)
+{
+    struct shared_secrets *former = t->provided;
+    t->provided = secrets_hold(s);
+    for (struct link *old = t->all, *next; old; old = next) {
+        next = old->next; /* new ones come in front */
+        if (old->state >= LINK_DRAINING || old->unresolved)
+            continue;
+        struct linkdef def;
+        struct wcp_err err = {0};
+        linkdef_copy(&def, &old->def);
+        struct link *l = new_link(t, &def, old->pub.role);
+        l->local = old->local;
+        l->told_at = old->told_at;
+        l->sync = old->sync;
+        int rc = open_secrets(l, &err);
+        replace(old, l, NULL, rc, &err);
+    }
+    secrets_drop(former);
 }
 
 void links_del(struct links *t, const struct linkdef *def)
@@ -431,7 +472,7 @@ void links_sync_begin(struct links *t)
 
 void links_sync_put(struct links *t, struct linkdef *def, const char *why)
 {
-    put(t, def, why, 0, NULL);
+    put(t, def, why, 0, false);
 }
 
 uint64_t links_sync_end(struct links *t, uint32_t grace_ms)
@@ -510,7 +551,12 @@ const char *wcp_link_config(const struct wcp_link *l, const char *name)
 
 struct wcp_bytes wcp_link_secret_bytes(const struct wcp_link *l, const char *name)
 {
-    const struct secret *s = secrets_get(&((const struct link *)l)->secrets, name);
+    const struct link *own = (const struct link *)l;
+    const struct secret *s = secrets_get(&own->secrets, name);
+    /* The nearest wins. A local link has nothing of its own: its configuration is the provider's,
+     * and secrets go before that. */
+    if (!s && own->provided && (own->local || !config_get(own->config, name)))
+        s = secrets_get(&own->provided->secrets, name);
     return s ? (struct wcp_bytes){s->value, s->len} : (struct wcp_bytes){0};
 }
 

@@ -14,6 +14,7 @@
 #include "rpc/rpc.h"
 
 struct links;
+struct shared_secrets;
 
 struct links_config {
     struct wcp_instance *instance;     /* for wcp_link.instance */
@@ -34,9 +35,12 @@ struct rpc_links links_for_rpc(struct links *t);
 
 /* A link that we were told of. Takes the content of *l. */
 void links_put(struct links *t, struct linkdef *l);
-/* The same for a link that only this process knows, with secrets (copied): no reading of the
- * lattice's buckets takes it away. */
-void links_put_local(struct links *t, struct linkdef *l, const struct secrets *secrets);
+/* The same for a link that only this process knows: no reading of the lattice's buckets takes it
+ * away. */
+void links_put_local(struct links *t, struct linkdef *l);
+/* The provider's secrets, which links see besides their own (wcp/link.h) from now on; t holds them,
+ * too. Every link is made anew: it comes up with these before the old one drains. */
+void links_provide_secrets(struct links *t, struct shared_secrets *s);
 /* The link of that role, peer, namespace, package and name; no matter when there is none. */
 void links_del(struct links *t, const struct linkdef *l);
 void links_drain_all(struct links *t,

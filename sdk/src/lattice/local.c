@@ -38,6 +38,6 @@ void local_links_put(struct links *t, const struct wcp_provider *def, const stru
             }
         for (size_t i = 0; i < hd->config.n; i++)
             config_put(&l.target_config, hd->config.at[i].key, hd->config.at[i].value);
-        links_put_local(t, &l, &hd->secrets);
+        links_put_local(t, &l);
     }
 }

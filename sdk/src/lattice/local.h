@@ -10,7 +10,7 @@
 #define LOCAL_NAME   "default"
 
 /* If hd->listens: puts a link for each package that def exports, with the provider's own
- * configuration and secrets. Again when these have changed. */
+ * configuration. Again when that has changed. */
 void local_links_put(struct links *t, const struct wcp_provider *def, const struct hostdata *hd);
 
 #endif

@@ -30,7 +30,8 @@
 
 struct wcp_instance {
     const struct wcp_provider *def;
-    struct hostdata hd;
+    struct hostdata hd;             /* its secrets are in: */
+    struct shared_secrets *secrets; /* and links may hold them, too */
     struct instance_env env;
     struct rpc *rpc;
     struct links *links;
@@ -55,6 +56,13 @@ struct wcp_instance {
 static uint64_t now(const struct wcp_instance *i)
 {
     return i->env.transport->now(i->env.transport);
+}
+
+/* Under a host a link has its own secrets only. Without one nobody seals any. */
+static void provide_secrets(struct wcp_instance *i)
+{
+    if (i->hd.standalone || i->hd.listens)
+        links_provide_secrets(i->links, i->secrets);
 }
 
 /* --- what control messages ask for --- */
@@ -94,9 +102,8 @@ static void on_shutdown(void *ctx, const char *reply)
     instance_drain(i, drain_ms(i, HOST_DRAIN_MS));
 }
 
-static void on_config(void *ctx, struct config *c)
+void instance_config(struct wcp_instance *i, struct config *c)
 {
-    struct wcp_instance *i = ctx;
     if (config_equal(&i->hd.config, c)) {
         config_free(c); /* hosts send one after every start */
         return;
@@ -110,6 +117,28 @@ static void on_config(void *ctx, struct config *c)
             i->def->config_changed(i);
         local_links_put(i->links, i->def, &i->hd);
     }
+}
+
+static void on_config(void *ctx, struct config *c)
+{
+    instance_config(ctx, c);
+}
+
+void instance_secrets(struct wcp_instance *i, struct secrets *s)
+{
+    struct shared_secrets *former = i->secrets;
+    if (secrets_equal(&former->secrets, s)) {
+        secrets_free(s);
+        return;
+    }
+    i->secrets = secrets_share(s);
+    wcp_log(WCP_INFO, "the secrets have changed", NULL);
+    if (i->state == RUNNING) {
+        if (i->started && i->def->config_changed)
+            i->def->config_changed(i);
+        provide_secrets(i);
+    }
+    secrets_drop(former);
 }
 
 /* --- starting --- */
@@ -130,6 +159,7 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
     i->def = def;
     i->hd = *hd;
     *hd = (struct hostdata){0};
+    i->secrets = secrets_share(&i->hd.secrets);
     i->env = *env;
     i->check.fn = on_check;
     i->reread.fn = on_reread;
@@ -144,6 +174,7 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
         .added = on_link_added,
         .ctx = i,
     });
+    provide_secrets(i);
     i->rpc = rpc_new(&(struct rpc_config){
         .transport = env->transport,
         .lattice = i->hd.lattice,
@@ -324,6 +355,7 @@ void instance_free(struct wcp_instance *i)
     for (size_t k = 0; k < i->old_count; k++)
         config_free(&i->old[k]);
     free(i->old);
+    secrets_drop(i->secrets);
     hostdata_free(&i->hd);
     free(i);
 }
@@ -408,7 +440,7 @@ const char *wcp_provider_config(const struct wcp_instance *i, const char *key)
 
 const char *wcp_provider_secret(const struct wcp_instance *i, const char *name)
 {
-    const struct secret *s = secrets_get(&i->hd.secrets, name);
+    const struct secret *s = secrets_get(&i->secrets->secrets, name);
     return s ? (const char *)s->value : NULL;
 }
 
