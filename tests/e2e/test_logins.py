@@ -90,7 +90,7 @@ def creds(user, issuer=account):
 
 
 def certificates(*names):
-    """An authority, and a certificate by it for each name, as <name>.pem with <name>.key."""
+    """Two authorities, ca and other-ca, and a certificate for each name, as <name>.pem with <name>.key."""
     def openssl(*words):
         subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=os.path.dirname(l.temporary_path("")))
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
@@ -98,8 +98,9 @@ def certificates(*names):
         openssl("req", "-x509", *curve, "-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-days", "2", "-subj", f"/CN={ca}")
     write("ext", "subjectAltName=DNS:localhost")
     for name in names:
+        ca = "other-ca" if name.startswith("other") else "ca"
         openssl("req", *curve, "-keyout", f"{name}.key", "-out", "csr", "-subj", f"/CN={name}")
-        openssl("x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+        openssl("x509", "-req", "-in", "csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial", "-days", "2",
                 "-out", f"{name}.pem", "-extfile", "ext")
 
 
@@ -108,9 +109,9 @@ def content(name):
         return f.read()
 
 
-def tls(users):
+def tls(users, server="server"):
     users = ", ".join(f'{{user: "CN={u}"}}' for u in users)
-    return (f'tls {{ cert_file: "{l.temporary_path("server.pem")}", key_file: "{l.temporary_path("server.key")}",'
+    return (f'tls {{ cert_file: "{l.temporary_path(f"{server}.pem")}", key_file: "{l.temporary_path(f"{server}.key")}",'
             f' ca_file: "{l.temporary_path("ca.pem")}", verify_and_map: true }}\nauthorization {{ users: [{users}] }}')
 
 
@@ -174,7 +175,7 @@ def credentials():
 
 
 def certificate():
-    certificates("server", "user0", "user1", "user2")
+    certificates("server", "other-server", "user0", "user1", "user2")
     options = ["--nats-ca", l.temporary_path("ca.pem"), "--nats-cert", l.temporary_path("client.pem"),
                "--nats-key", l.temporary_path("client.key")]
 
@@ -189,6 +190,17 @@ def certificate():
         p.logged("no connection", "certificate")
         p.end()
         assert '"nats: connected' not in p.log(), p.log()
+    # The server gets a certificate by another authority, and we the news while libnats tries with the former one.
+    write("trust.pem", content("ca.pem"))
+    p = Alone(server, *options[2:], "--nats-ca", l.temporary_path("trust.pem"))
+    p.logged('"msg":"ready')
+    server.kill()
+    server.configure(tls(["user2"], "other-server"))
+    server.start()
+    l.wait_for("a refused try", lambda: server.log().split("Starting nats-server")[-1].count("handshake error") > 2)
+    write("trust.pem", content("other-ca.pem"))
+    p.logged("connected again")
+    p.end()
     server.kill()
     # With --nats-ca nothing is said to a server in clear.
     plain = l.nats_server()

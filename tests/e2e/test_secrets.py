@@ -56,6 +56,10 @@ class Alone(l.Provider):
                                 f"nats://127.0.0.1:{nats.port}", "--log", log, *args],
                                log=self.log_path, env=l.ENVIRONMENT, user=user)
 
+    def ready(self, seconds=10):
+        self.logged('"msg":"ready', seconds=seconds)  # health is answered before the links are read
+        return self
+
     def end(self):
         self.terminate()
         assert self.wait() == 0, self.log()
