@@ -55,11 +55,18 @@ static void end_watch(struct poller *p)
     p->watched = 0;
 }
 
+static void apply(struct poller *p);
+
 static void on_poll(uv_poll_t *h, int status, int events)
 {
     struct poller *p = h->data;
-    /* An error shows when the library reads. */
+    /* An error shows when the library reads, but only behind the bytes that came before it; libuv
+     * has stopped watching. */
+    if (status < 0)
+        p->watched = 0;
     p->ready(p->ctx, status < 0 || events & UV_READABLE, status == 0 && events & UV_WRITABLE);
+    if (status < 0)
+        apply(p);
 }
 
 static void on_closed(uv_handle_t *h)
