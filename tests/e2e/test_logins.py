@@ -251,6 +251,25 @@ def one_server_of_two_is_enough():
     first.kill()
 
 
+def a_cluster_tells_its_other_servers():
+    """One of three is configured; when it is gone, the user goes on to one of those that it has told of."""
+    ports = [l.free_port() for _ in range(3)]
+    routes = ", ".join(f"nats://127.0.0.1:{p}" for p in ports)
+    users = "authorization { user: kv, password: cluster-41d }"
+    servers = [Server(f"""{users}\nserver_name: s{p}
+        cluster {{ name: c, listen: "127.0.0.1:{p}", routes: [{routes}] }}""") for p in ports]
+    p = Alone(None, "--nats", f"nats://kv:cluster-41d@127.0.0.1:{servers[0].port}")
+    p.logged('"msg":"ready')
+    l.wait_for("two routes", lambda: servers[0].log().count("Route connection created") >= 2)
+    servers[0].kill()
+    line = p.logged("connected again")
+    assert any(str(s.port) in line for s in servers[1:]), line
+    assert "cluster-41d" not in p.log(), p.log()
+    p.end()
+    for s in servers[1:]:
+        s.kill()
+
+
 # --- permissions ---
 
 
@@ -310,4 +329,5 @@ def what_is_not_permitted_is_told():
 
 
 l.run([user_and_password, token, nkey, credentials, certificate, host_data_and_url, one_server_of_two_is_enough,
+       a_cluster_tells_its_other_servers,
        the_documented_permissions_are_enough, what_is_not_permitted_is_told])

@@ -1,8 +1,6 @@
 /* login.c: who we are to NATS servers, and TLS.
  *
- * libnats reads a credentials file itself, each time it connects. All else it takes as texts and
- * keeps, so what it does by itself after a lost connection is done with what files held before;
- * nats.c then begins anew (login_has_changed). */
+ * All is set for each connection anew, so that files which have changed meanwhile count. */
 #include "io/login.h"
 #include "io/files.h"
 #include <assert.h>
@@ -135,20 +133,6 @@ bool login_replaces_url(const struct login *l)
     return l->file[CREDS] || l->file[NKEY] || l->file[NATS_USER] || l->file[NATS_TOKEN_FILE];
 }
 
-static uint64_t stamp(const struct login *l)
-{
-    uint64_t sum = 0;
-    for (int i = 0; i < OPTIONS; i++)
-        if (i != NATS_USER && l->file[i])
-            sum += file_stamp(l->file[i]) << i;
-    return sum;
-}
-
-bool login_has_changed(const struct login *l)
-{
-    return stamp(l) != l->stamp;
-}
-
 /* --- setting it --- */
 
 static natsStatus give_jwt(char **jwt, char **err, void *ctx)
@@ -201,7 +185,6 @@ int login_set(struct login *l, natsOptions *o, bool tls, struct wcp_err *err)
 {
     natsStatus s = NATS_OK;
     int rc = 0;
-    l->stamp = stamp(l);
     if (tls || l->file[NATS_CA] || l->file[NATS_CERT])
         rc = set_tls(l, o, err);
     if (!rc && l->file[NKEY])

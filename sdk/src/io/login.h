@@ -13,7 +13,6 @@ struct login {
     char *jwt;
     char *seed;                     /* of a user; told, or from the file */
     char nkey[NKEY_PUBLIC_LEN + 1]; /* of that seed */
-    uint64_t stamp;                 /* of the files, when they were set */
 };
 
 /* Copies what c tells; checks it. On failure login_free is still due. */
@@ -21,7 +20,6 @@ int login_init(struct login *l, const struct nats_config *c, struct wcp_err *err
 /* Reads the files, and sets login and TLS. l outlives the connection. */
 int login_set(struct login *l, natsOptions *o, bool tls, struct wcp_err *err);
 bool login_replaces_url(const struct login *l); /* the URL's user, password or token */
-bool login_has_changed(const struct login *l);  /* the files, since they were set */
 /* "user 'me' of the URL": for log lines; never a secret. */
 struct wcp_str login_name(const struct login *l, const struct server *s, struct wcp_arena *a);
 void login_free(struct login *l); /* wipes */

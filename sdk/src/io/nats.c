@@ -1,11 +1,13 @@
 /* nats.c: libnats on the libuv loop: connecting, staying connected, ending. What is sent and
  * received is nats_messages.c.
  *
- * libnats reads and writes its socket when our loop says so (poller.c).
+ * libnats reads and writes its socket when our loop says so (poller.c). Its callbacks come on its
+ * own threads, and only set bits in signals and wake the loop.
  *
- * The first connect, and one after libnats gave up (it does when it is refused twice), go through
- * probe.c; losing a connection in between is libnats' own business. Its callbacks come on its own
- * threads, and only set bits in signals and wake the loop. */
+ * A connection that is lost is dropped, and another one made like the first, through probe.c.
+ * libnats could connect again by itself, but with an event loop it then takes what the new
+ * connection brings for the rest of the message that the old one broke off in (seen with 3.4.1, and
+ * in the sources up to 3.14): it is deaf, or hands out a message that is none. */
 #include "io/nats_conn.h"
 #include "io/poller.h"
 #include <assert.h>
@@ -26,12 +28,11 @@ extern void natsConn_setFilterWithClosure(
 #define BACKOFF_LAST_MS    2000
 #define STABLE_MS          5000  /* a connection that lasted this long was a good one */
 #define PING_INTERVAL_MS   20000 /* two without answer: the connection is dead */
-#define RECHECK_MS         1000  /* while libnats connects again: for files that have changed */
+#define DISCOVERED_MAX     64    /* servers of a cluster that are not in our configuration */
 
-enum { SIGNAL_DOWN = 1, SIGNAL_UP = 2, SIGNAL_CLOSED = 4, SIGNAL_ERROR = 8 };
+enum { SIGNAL_CLOSED = 1, SIGNAL_ERROR = 2, SIGNAL_SERVERS = 4 };
 
 static void try_server(struct nats_conn *n);
-static void on_recheck(uv_timer_t *t);
 
 /* libnats' last error on this thread, without the place in its source that it starts with. */
 static const char *error_text(natsStatus s)
@@ -50,14 +51,9 @@ static void signal_loop(struct nats_conn *n, unsigned bit)
     uv_async_send(&n->wake);
 }
 
-static void on_disconnected(natsConnection *nc, void *ctx)
+static void on_discovered(natsConnection *nc, void *ctx)
 {
-    signal_loop(ctx, SIGNAL_DOWN);
-}
-
-static void on_reconnected(natsConnection *nc, void *ctx)
-{
-    signal_loop(ctx, SIGNAL_UP);
+    signal_loop(ctx, SIGNAL_SERVERS);
 }
 
 static void on_closed(natsConnection *nc, void *ctx)
@@ -128,27 +124,46 @@ static int64_t backoff_ms(unsigned attempts)
     return ms + (int64_t)(uv_hrtime() >> 7) % (ms / 2);
 }
 
-static int64_t reconnect_delay(natsConnection *nc, int attempts, void *ctx)
-{
-    return backoff_ms(attempts > 0 ? (unsigned)attempts - 1 : 0);
-}
-
 /* --- connecting --- */
+
+/* The other servers of the cluster, as the present one tells them: they are tried like those of our
+ * configuration, with the user and password of the present one. */
+static void learn_servers(struct nats_conn *n)
+{
+    const struct server *now = &n->servers.at[n->server];
+    const char *info = strstr(now->url, "://"), *at = strrchr(now->url, '@');
+    char **found = NULL;
+    int count = 0;
+    struct servers known = {0};
+    struct wcp_buf urls = {0};
+    if (n->server >= n->configured || natsConnection_GetDiscoveredServers(n->nc, &found, &count))
+        return; /* what one of them tells is not more than what we know */
+    for (int i = 0; i < count; i++) {
+        const char *host = strstr(found[i], "://");
+        if (i < DISCOVERED_MAX)
+            wcp_buf_fmt(&urls, "%s://%.*s%s,", now->tls ? "tls" : "nats",
+                        info && at ? (int)(at + 1 - (info + 3)) : 0, info ? info + 3 : "",
+                        host ? host + 3 : found[i]);
+        free(found[i]);
+    }
+    free(found);
+    wcp_buf_put(&urls, "", 1);
+    if (count && servers_parse((const char *)urls.ptr, &known, NULL) == 0)
+        servers_replace(&n->servers, n->configured, &known);
+    explicit_bzero(urls.ptr, urls.len);
+    wcp_buf_free(&urls);
+}
 
 static void came_up(struct nats_conn *n)
 {
-    char url[256] = "";
-    (void)natsConnection_GetConnectedUrl(n->nc, url, sizeof url); /* for the log only */
-    const char *at = strrchr(url, '@'), *scheme = strstr(url, "://");
-    const char *name = at ? at + 1 : scheme ? scheme + 3 : url;
     n->up = true;
     n->up_ms = uv_now(n->loop);
-    uv_timer_stop(&n->recheck);
     free(n->why);
     n->why = NULL;
     n->transport.max_payload = (size_t)natsConnection_GetMaxPayload(n->nc);
-    wcp_log(WCP_INFO, n->was_up ? "nats: connected again" : "nats: connected", "server", name,
-            NULL);
+    wcp_log(WCP_INFO, n->was_up ? "nats: connected again" : "nats: connected", "server",
+            n->servers.at[n->server].name, NULL);
+    learn_servers(n);
     if (n->flushed)
         n->flush_mark = messages_send_mark(n);
     void (*tell)(void *ctx) = n->was_up ? n->ev.reconnected : n->ev.connected;
@@ -167,8 +182,6 @@ static void went_down(struct nats_conn *n, const char *why)
     n->flush_mark = UINT64_MAX;
     n->mark_back = n->mark_sent; /* nothing is on its way any more */
     uv_timer_stop(&n->mark_timer);
-    if (n->login.stamp) /* at once, too: the files may have changed long ago */
-        uv_timer_start(&n->recheck, on_recheck, 0, RECHECK_MS);
     if (n->ev.disconnected)
         n->ev.disconnected(n->ev.ctx);
 }
@@ -193,36 +206,29 @@ static bool is_refusal(const char *why)
 /* WCP_EAUTH: the server does not let us in. */
 static int connect_now(struct nats_conn *n, struct wcp_err *err)
 {
+    const struct server *to = &n->servers.at[n->server];
     natsOptions *o = NULL;
     struct wcp_arena a = {0};
-    bool tls = n->server_wants_tls;
     int rc = 0;
-    const char **urls = wcp_alloc(&a, n->servers.n, sizeof *urls);
-    for (size_t i = 0; i < n->servers.n; i++) { /* first the one that answered */
-        struct server *s = &n->servers.at[(n->server + i) % n->servers.n];
-        urls[i] = login_replaces_url(&n->login)
-                      ? wcp_fmt(&a, "%s://%s", s->tls ? "tls" : "nats", s->name).ptr
-                      : s->url;
-        tls |= s->tls;
-    }
     natsStatus s = natsOptions_Create(&o);
-    s = s ? s : natsOptions_SetServers(o, urls, (int)n->servers.n);
-    s = s ? s : natsOptions_SetNoRandomize(o, true);
+    s = s ? s
+          : natsOptions_SetURL(o,
+                               login_replaces_url(&n->login)
+                                   ? wcp_fmt(&a, "%s://%s", to->tls ? "tls" : "nats", to->name).ptr
+                                   : to->url);
+    s = s ? s : natsOptions_SetAllowReconnect(o, false);
     s = s ? s : natsOptions_SetTimeout(o, CONNECT_TIMEOUT_MS);
     s = s ? s : natsOptions_SetSendAsap(o, true);
     s = s ? s : natsOptions_SetPingInterval(o, PING_INTERVAL_MS);
     s = s ? s : natsOptions_SetMaxPingsOut(o, 2);
-    s = s ? s : natsOptions_SetMaxReconnect(o, -1);
-    s = s ? s : natsOptions_SetCustomReconnectDelay(o, reconnect_delay, n);
-    s = s ? s : natsOptions_SetDisconnectedCB(o, on_disconnected, n);
-    s = s ? s : natsOptions_SetReconnectedCB(o, on_reconnected, n);
+    s = s ? s : natsOptions_SetDiscoveredServersCB(o, on_discovered, n);
     s = s ? s : natsOptions_SetClosedCB(o, on_closed, n);
     s = s ? s : natsOptions_SetErrorHandler(o, on_error, n);
     s = s ? s : natsOptions_SetEventLoop(o, n->loop, attach, want_read, want_write, detach);
     if (!s && n->name)
         s = natsOptions_SetName(o, n->name);
     if (!s)
-        rc = login_set(&n->login, o, tls, err);
+        rc = login_set(&n->login, o, to->tls || n->server_wants_tls, err);
     if (!s && !rc)
         s = natsConnection_Connect(&n->nc, o);
     if (s) {
@@ -328,12 +334,11 @@ static void close_handles(struct nats_conn *n)
     uv_close((uv_handle_t *)&n->retry, on_handle_closed);
     uv_close((uv_handle_t *)&n->mark_timer, on_handle_closed);
     uv_close((uv_handle_t *)&n->flush_timer, on_handle_closed);
-    uv_close((uv_handle_t *)&n->recheck, on_handle_closed);
 }
 
 static void close_when_done(struct nats_conn *n)
 {
-    if (n->closed && n->told_closed && !n->giving_up)
+    if (n->closed && n->told_closed)
         close_handles(n);
 }
 
@@ -360,7 +365,6 @@ void nats_conn_close(struct nats_conn *n)
     uv_timer_stop(&n->retry);
     uv_timer_stop(&n->mark_timer);
     uv_timer_stop(&n->flush_timer);
-    uv_timer_stop(&n->recheck);
     if (!n->nc) {
         close_handles(n);
         return;
@@ -371,34 +375,6 @@ void nats_conn_close(struct nats_conn *n)
 }
 
 /* --- what libnats tells --- */
-
-static void give_up_apart(uv_work_t *w)
-{
-    natsConnection_Close(((struct nats_conn *)w->data)->nc);
-}
-
-static void on_given_up(uv_work_t *w, int status)
-{
-    struct nats_conn *n = w->data;
-    n->giving_up = false;
-    if (n->closing)
-        close_when_done(n);
-    else
-        signal_loop(n, SIGNAL_CLOSED);
-}
-
-/* libnats connects again with what the files of the login held before. If they hold something else
- * now, what it tries is in vain: we begin anew. */
-static void on_recheck(uv_timer_t *t)
-{
-    struct nats_conn *n = t->data;
-    if (n->up || !n->nc || n->giving_up || !login_has_changed(&n->login))
-        return;
-    uv_timer_stop(&n->recheck);
-    n->giving_up = true;
-    n->give_up_work.data = n;
-    (void)uv_queue_work(n->loop, &n->give_up_work, give_up_apart, on_given_up); /* cannot fail */
-}
 
 static void tell_error(struct nats_conn *n, const char *text)
 {
@@ -436,7 +412,6 @@ static void on_wake(uv_async_t *w)
 {
     struct nats_conn *n = w->data;
     unsigned signals = atomic_exchange(&n->signals, 0);
-    const char *error = NULL;
     if (signals & SIGNAL_CLOSED)
         n->told_closed = true;
     if (n->closing) {
@@ -446,24 +421,18 @@ static void on_wake(uv_async_t *w)
     }
     if (signals & SIGNAL_ERROR)
         tell_errors(n);
-    if (!signals || !n->nc)
+    if (!n->nc)
         return;
+    if (signals & SIGNAL_SERVERS)
+        learn_servers(n);
+    if (!(signals & SIGNAL_CLOSED) || !natsConnection_IsClosed(n->nc))
+        return;
+    const char *error = NULL;
     (void)natsConnection_GetLastError(n->nc, &error); /* the text is what we want */
-    error = error && *error ? error : "the server is gone";
-    if (!(signals & (SIGNAL_DOWN | SIGNAL_UP | SIGNAL_CLOSED)))
-        return;
-    if (n->up)
-        went_down(n, error);
-    if (n->giving_up)
-        return; /* on_given_up comes back here */
-    if (natsConnection_IsClosed(n->nc)) {
-        drop_connection(n);
-        /* Not at once: the server may throw us out each time, as it does for too many
-         * subscriptions. */
-        uv_timer_start(&n->retry, on_retry, (uint64_t)backoff_ms(n->pauses++), 0);
-    } else if (natsConnection_Status(n->nc) == NATS_CONN_STATUS_CONNECTED) {
-        came_up(n);
-    }
+    went_down(n, error && *error ? error : "the server is gone");
+    drop_connection(n);
+    /* Not at once: the server may throw us out each time, as it does for too many subscriptions. */
+    uv_timer_start(&n->retry, on_retry, (uint64_t)backoff_ms(n->pauses++), 0);
 }
 
 /* --- starting --- */
@@ -482,12 +451,12 @@ struct nats_conn *nats_conn_new(uv_loop_t *loop, const struct nats_config *c,
         .name = c->name && *c->name ? wcp_str_dup(wcp_str(c->name)) : NULL,
     };
     (void)uv_mutex_init(&n->errors_lock); /* fails only without memory */
-    if (servers_parse(c->urls ? c->urls : "", &n->servers, err) ||
-        login_init(&n->login, c, err)) {
+    if (servers_parse(c->urls ? c->urls : "", &n->servers, err) || login_init(&n->login, c, err)) {
         n->open_handles = 1;
         on_handle_closed(&(uv_handle_t){.data = n});
         return NULL;
     }
+    n->configured = n->servers.n;
     n->server = (size_t)(uv_hrtime() >> 7) % n->servers.n; /* spreads providers over a cluster */
     natsStatus s = natsInbox_Create(&n->inbox);
     assert(s == NATS_OK); /* it needs no more than memory */
@@ -499,10 +468,8 @@ struct nats_conn *nats_conn_new(uv_loop_t *loop, const struct nats_config *c,
     uv_timer_init(loop, &n->retry);
     uv_timer_init(loop, &n->mark_timer);
     uv_timer_init(loop, &n->flush_timer);
-    uv_timer_init(loop, &n->recheck);
-    n->open_handles = 6;
-    n->check.data = n->wake.data = n->retry.data = n->mark_timer.data = n->flush_timer.data =
-        n->recheck.data = n;
+    n->open_handles = 5;
+    n->check.data = n->wake.data = n->retry.data = n->mark_timer.data = n->flush_timer.data = n;
     uv_check_start(&n->check, messages_on_check);
     int marks = n->transport.subscribe(&n->transport, n->mark_subject, NULL);
     assert(marks == MARKS);

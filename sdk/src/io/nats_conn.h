@@ -37,8 +37,9 @@ struct nats_conn {
     struct login login;
 
     struct servers servers;
-    size_t server; /* the one to try, or tried last */
-    size_t tried;  /* of servers, since the last pause */
+    size_t configured; /* of servers, the first; the others were learnt from these */
+    size_t server;     /* the one to try, or tried last */
+    size_t tried;      /* of servers, since the last pause */
     unsigned pauses;
     struct probe *probe;
     bool server_wants_tls; /* the one that answered */
@@ -49,8 +50,6 @@ struct nats_conn {
     uint64_t up_ms; /* since when it is up */
     uv_work_t close_work;
     bool closed, told_closed; /* by natsConnection_Close, and by its callback */
-    uv_work_t give_up_work;
-    bool giving_up; /* what libnats tries by itself: files of the login have changed */
     natsInbox *inbox;
     char *mark_subject;
     uint64_t mark_sent, mark_back, flush_mark;
@@ -69,7 +68,7 @@ struct nats_conn {
 
     uv_check_t check;
     uv_async_t wake;
-    uv_timer_t retry, mark_timer, flush_timer, recheck;
+    uv_timer_t retry, mark_timer, flush_timer;
     unsigned open_handles;
     atomic_uint signals;
     struct server_errors {
