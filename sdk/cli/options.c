@@ -11,7 +11,7 @@
 #define BIT(i) (UINT64_C(1) << (i))
 
 const struct option_text option_texts[OPT_COUNT] = {
-#define X(id, name, arg, repeat, help) {name, arg, repeat, help},
+#define X(id, name, arg, repeat, help, ...) {name, arg, repeat, help},
     CLI_OPTIONS(X)
 #undef X
 };
@@ -251,7 +251,9 @@ int options_parse(int argc, char **argv, struct options *o, const struct command
     }
     from_environment(o, OPT_NATS, "WCP_NATS_URL", "nats://127.0.0.1:4222");
     from_environment(o, OPT_LATTICE, "WCP_LATTICE", "default");
-    from_environment(o, OPT_CREDS, "WCP_NATS_CREDS", NULL);
+#define X(id, name, arg, repeat, help, env, member) from_environment(o, OPT_##id, env, NULL);
+    NATS_LOGIN(X)
+#undef X
     if (!is_id(o->value[OPT_LATTICE])) {
         (void)snprintf(what, sizeof what, "WCP_LATTICE: '%.200s' found, " AN_ID " expected",
                        o->value[OPT_LATTICE]);

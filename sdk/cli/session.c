@@ -155,7 +155,14 @@ int session_connect(struct session *s, struct wcp_err *err)
         s->sockets = sockets_new(&s->loop);
     } else {
         const struct nats_config config = {
-            .urls = o->value[OPT_NATS], .creds_file = o->value[OPT_CREDS], .name = "wcp"};
+            .urls = o->value[OPT_NATS],
+            .login =
+                {
+#define X(id, flag, arg, repeat, help, env, member) .member = o->value[OPT_##id],
+                    NATS_LOGIN(X)
+#undef X
+                },
+            .name = "wcp"};
         s->nats = nats_conn_new(&s->loop, &config, &events, err);
         if (!s->nats)
             return err->code;

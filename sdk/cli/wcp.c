@@ -6,7 +6,8 @@
 #include <string.h>
 
 #define O(id)   (UINT64_C(1) << OPT_##id)
-#define LATTICE (O(NATS) | O(LATTICE) | O(CREDS) | O(TIMEOUT))
+#define X(id, ...) | O(id)
+#define LATTICE (O(NATS) | O(LATTICE) | O(TIMEOUT) NATS_LOGIN(X))
 
 const struct command commands[] = {
     {.words = {"link", "put"},
@@ -112,7 +113,7 @@ const struct command commands[] = {
              "it.",
      .examples = "  wcp host-data --id kv | keyvalue-redis",
      .required = O(ID),
-     .allowed = LATTICE | O(HOST_ID) | O(CONFIG) | O(LINK) | O(LOG),
+     .allowed = O(NATS) | O(LATTICE) | O(CREDS) | O(HOST_ID) | O(CONFIG) | O(LINK) | O(LOG),
      .run = cmd_host_data},
     {.words = {"call"},
      .operands = "[ID] FUNCTION [VALUE]...",

@@ -82,7 +82,7 @@ TEST(standalone_fills_host_data_and_flags_win_over_the_environment)
     CHECK_STR(s.hd.lattice, "mine");
     CHECK_STR(s.hd.provider_id, "id-from-env");
     CHECK_STR(s.hd.nats_url, "nats://h:1");
-    CHECK_STR(s.creds_file, "/c");
+    CHECK_STR(s.login.creds_file, "/c");
     CHECK_STR(config_get(&s.hd.config, "URL"), "a=b");
     CHECK_STR(config_get(&s.hd.config, "empty"), "");
     CHECK_INT(strlen(s.hd.host_id), 56); /* its own */

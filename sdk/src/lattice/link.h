@@ -10,7 +10,8 @@ struct link {
     struct timers *timers;
     struct linkdef def;
     struct config *config; /* our side of def */
-    struct secrets secrets;
+    struct secrets secrets;          /* its own */
+    struct shared_secrets *provided; /* the provider's, which it sees, too; NULL: it does not */
     enum link_state state;
     uint64_t since;
     char *why;    /* failed; else NULL */
@@ -19,7 +20,7 @@ struct link {
     bool quiet;   /* what it becomes is told later, by link_tell */
     bool told;    /* link_drain was called */
     bool gone;    /* it has drained; running calls still hold it */
-    bool local;   /* by links_put_local */
+    bool local, of_provider; /* by links_put_local */
     uint32_t attempts, pause_ms;
     uint64_t tried_at;
     struct timer due;          /* the next attempt, or the end of draining */
