@@ -430,13 +430,11 @@ void links_put_local(struct links *t, struct linkdef *def)
     put(t, def, NULL, now(t), true);
 }
 
-void links_provide_secrets(struct links *t, struct shared_secrets *s)
+void links_renew(struct links *t, bool local)
 {
-    struct shared_secrets *former = t->provided;
-    t->provided = secrets_hold(s);
     for (struct link *old = t->all, *next; old; old = next) {
         next = old->next; /* new ones come in front */
-        if (old->state >= LINK_DRAINING || old->unresolved)
+        if (old->state >= LINK_DRAINING || old->unresolved || (old->local && !local))
             continue;
         struct linkdef def;
         struct wcp_err err = {0};
@@ -448,6 +446,13 @@ void links_provide_secrets(struct links *t, struct shared_secrets *s)
         int rc = open_secrets(l, &err);
         replace(old, l, NULL, rc, &err);
     }
+}
+
+void links_provide_secrets(struct links *t, struct shared_secrets *s)
+{
+    struct shared_secrets *former = t->provided;
+    t->provided = secrets_hold(s);
+    links_renew(t, true);
     secrets_drop(former);
 }
 

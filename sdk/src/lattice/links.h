@@ -38,8 +38,11 @@ void links_put(struct links *t, struct linkdef *l);
 /* The same for a link that only this process knows: no reading of the lattice's buckets takes it
  * away. */
 void links_put_local(struct links *t, struct linkdef *l);
+/* Something outside of the links has changed that they may have used when they came up: every link
+ * is made anew, and comes up before the old one drains; those by links_put_local only if local. */
+void links_renew(struct links *t, bool local);
 /* The provider's secrets, which links see besides their own (wcp/link.h) from now on; t holds them,
- * too. Every link is made anew: it comes up with these before the old one drains. */
+ * too. Every link is made anew. */
 void links_provide_secrets(struct links *t, struct shared_secrets *s);
 /* The link of that role, peer, namespace, package and name; no matter when there is none. */
 void links_del(struct links *t, const struct linkdef *l);
