@@ -156,15 +156,14 @@ int session_connect(struct session *s, struct wcp_err *err)
         s->offline = offline_new(&s->loop, &events);
         s->sockets = sockets_new(&s->loop);
     } else {
-        const struct nats_config config = {
-            .urls = o->value[OPT_NATS],
-            .login =
-                {
+        const struct nats_config config = {.urls = o->value[OPT_NATS],
+                                           .login =
+                                               {
 #define X(id, flag, arg, repeat, help, env, member) .member = o->value[OPT_##id],
-                    NATS_LOGIN(X)
+                                                   NATS_LOGIN(X)
 #undef X
-                },
-            .name = "wcp"};
+                                               },
+                                           .name = "wcp"};
         s->nats = nats_conn_new(&s->loop, &config, &events, err);
         if (!s->nats)
             return err->code;

@@ -165,10 +165,10 @@ TEST(standalone_folders_win_over_host_data_and_can_be_read_again)
     struct secrets secrets = {0};
     struct wcp_err err;
     char path[100];
-    static const char json[] =
-        "{\"lattice_rpc_prefix\":\"l\",\"provider_key\":\"p\",\"config\":{\"a\":\"host\",\"b\":\"host\"},"
-        "\"secrets\":{\"a\":{\"kind\":\"String\",\"value\":\"host\"},"
-        "\"b\":{\"kind\":\"String\",\"value\":\"host\"}}}";
+    static const char json[] = "{\"lattice_rpc_prefix\":\"l\",\"provider_key\":\"p\",\"config\":{"
+                               "\"a\":\"host\",\"b\":\"host\"},"
+                               "\"secrets\":{\"a\":{\"kind\":\"String\",\"value\":\"host\"},"
+                               "\"b\":{\"kind\":\"String\",\"value\":\"host\"}}}";
     CHECK(mkdtemp(folder) != NULL);
     write_file(".host-data", json, sizeof json - 1);
     write_file("a", "file", 4);

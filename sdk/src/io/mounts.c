@@ -154,10 +154,9 @@ static void on_look(uv_timer_t *t)
         read_again(w);
 }
 
-struct mounts_watch *mounts_watch(uv_loop_t *loop, const struct mounts *m,
-                                  void (*changed)(void *ctx, struct config *config,
-                                                  struct secrets *secrets),
-                                  void *ctx)
+struct mounts_watch *
+mounts_watch(uv_loop_t *loop, const struct mounts *m,
+             void (*changed)(void *ctx, struct config *config, struct secrets *secrets), void *ctx)
 {
     if (!m->config_dir && !m->secrets_dir)
         return NULL;

@@ -482,8 +482,7 @@ struct nats_conn *nats_conn_new(uv_loop_t *loop, const struct nats_config *c,
         .name = c->name && *c->name ? wcp_str_dup(wcp_str(c->name)) : NULL,
     };
     (void)uv_mutex_init(&n->errors_lock); /* fails only without memory */
-    if (servers_parse(c->urls ? c->urls : "", &n->servers, err) ||
-        login_init(&n->login, c, err)) {
+    if (servers_parse(c->urls ? c->urls : "", &n->servers, err) || login_init(&n->login, c, err)) {
         n->open_handles = 1;
         on_handle_closed(&(uv_handle_t){.data = n});
         return NULL;

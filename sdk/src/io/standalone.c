@@ -223,9 +223,10 @@ static int make(struct told *t, const char *name, struct standalone *out, struct
                             .otel = {.enable_traces = -1, .enable_metrics = -1, .enable_logs = -1}};
     if (t->value[HOST_DATA] && (rc = read_host_data(t->value[HOST_DATA], hd, err)))
         return rc;
-    char **texts[] = {&hd->host_id,   &hd->lattice,           &hd->link_name,   &hd->user_jwt,
-                      &hd->user_seed, &hd->nats_url,          &hd->provider_id, &hd->instance_id,
-                      &hd->host_xkey, &hd->provider_xkey_seed, &hd->js_domain};
+    char **texts[] = {
+        &hd->host_id,  &hd->lattice,     &hd->link_name,   &hd->user_jwt,  &hd->user_seed,
+        &hd->nats_url, &hd->provider_id, &hd->instance_id, &hd->host_xkey, &hd->provider_xkey_seed,
+        &hd->js_domain};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!*texts[i])
             set(texts[i], "");

@@ -13,16 +13,16 @@ struct link {
     struct wcp_link pub; /* first: the two pointers convert into each other */
     struct links *table;
     struct linkdef def;
-    struct config *config; /* our side of def */
+    struct config *config;           /* our side of def */
     struct secrets secrets;          /* its own */
     struct shared_secrets *provided; /* the provider's, which it sees, too; NULL: it does not */
     enum link_state state;
-    bool was_up; /* link_down is owed */
-    bool told;   /* link_drain was called */
-    bool local;  /* by links_put_local */
+    bool was_up;     /* link_down is owed */
+    bool told;       /* link_drain was called */
+    bool local;      /* by links_put_local */
     bool unresolved; /* the lattice lacks what it needs */
-    char *why;   /* failed or unhealthy; NULL: healthy */
-    size_t refs; /* running calls */
+    char *why;       /* failed or unhealthy; NULL: healthy */
+    size_t refs;     /* running calls */
     struct timer end;
     uint64_t told_at;          /* by a message; 0: only the buckets have told */
     unsigned sync;             /* the last one that had it */
