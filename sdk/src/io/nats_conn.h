@@ -41,16 +41,16 @@ struct nats_conn {
     size_t tried;  /* of servers, since the last pause */
     unsigned pauses;
     struct probe *probe;
-    bool server_wants_tls; /* the one that answered */
-    char *why;             /* it did not connect, as logged last */
+    char *why; /* it did not connect, as logged last */
 
     natsConnection *nc;
     bool up, was_up, closing;
-    uint64_t up_ms; /* since when it is up */
+    bool server_wants_tls; /* the one that answered */
+    bool giving_up;        /* what libnats tries by itself: files of the login have changed */
+    uint64_t up_ms;        /* since when it is up */
     uv_work_t close_work;
     bool closed, told_closed; /* by natsConnection_Close, and by its callback */
     uv_work_t give_up_work;
-    bool giving_up; /* what libnats tries by itself: files of the login have changed */
     natsInbox *inbox;
     char *mark_subject;
     uint64_t mark_sent, mark_back, flush_mark;
