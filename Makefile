@@ -128,6 +128,7 @@ $(TEST_PROGRAMS:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(SRC_$
 	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) -lpthread -o $@
 
 # A fuzz target with libFuzzer's main, and with one that replays tests/fuzz/corpus in make check.
+FUZZ_USES_host = fake_transport
 FUZZ_USES_rpc = fake_transport
 FUZZ_USES_frames = fake_transport fake_conn
 FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(FUZZ_USES_$$*))) \

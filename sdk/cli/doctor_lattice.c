@@ -1,5 +1,6 @@
 /* doctor_lattice.c: wcp doctor: JetStream, the lattice's buckets and hosts, the provider. */
 #include "cli/doctor.h"
+#include "lattice/host.h"
 #include "lattice/json.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,14 +136,19 @@ bool doctor_buckets(struct doctor *d)
 struct host_list {
     struct doctor *d;
     struct wcp_buf text;
+    size_t alone; /* standalone providers: they answer as hosts and run nothing else */
 };
 
 static void on_host(void *ctx, struct wcp_bytes answer)
 {
     struct host_list *h = ctx;
-    struct json_object *o = NULL, *r = NULL;
-    if (json_parse(answer, &o, &(struct wcp_err){0}) == 0 &&
-        json_object_object_get_ex(o, "response", &r)) {
+    struct json_object *o = NULL, *r = NULL, *labels = NULL;
+    bool well = json_parse(answer, &o, &(struct wcp_err){0}) == 0 &&
+                json_object_object_get_ex(o, "response", &r);
+    if (well && json_object_object_get_ex(r, "labels", &labels) &&
+        json_object_object_get_ex(labels, HOST_MARK, NULL)) {
+        h->alone++;
+    } else if (well) {
         wcp_buf_fmt(&h->text, "%s%.60s (%.12s..., %.20s)", h->d->hosts.n ? ", " : "",
                     doctor_text(r, "friendly_name"), doctor_text(r, "id"),
                     doctor_text(r, "version"));
@@ -154,7 +160,7 @@ static void on_host(void *ctx, struct wcp_bytes answer)
 bool doctor_hosts(struct doctor *d)
 {
     struct host_list h = {.d = d};
-    char subject[ID_MAX + 64];
+    char subject[ID_MAX + 64], alone[60] = "";
     if (d->direct) {
         doctor_skip("hosts", "--direct: it works without");
         return true;
@@ -162,14 +168,18 @@ bool doctor_hosts(struct doctor *d)
     (void)snprintf(subject, sizeof subject, "wasmbus.ctl.v1.%s.host.ping",
                    session_lattice(d->session));
     (void)session_ask_all(d->session, subject, on_host, &h);
+    if (h.alone)
+        (void)snprintf(alone, sizeof alone, ", %s %zu standalone provider%s",
+                       d->hosts.n ? "and" : "but", h.alone, h.alone > 1 ? "s" : "");
     if (d->hosts.n) {
         wcp_buf_put(&h.text, "", 1);
-        doctor_ok("hosts", "%zu: %s", d->hosts.n, (const char *)h.text.ptr);
+        doctor_ok("hosts", "%zu: %s%s", d->hosts.n, (const char *)h.text.ptr, alone);
         wcp_buf_free(&h.text);
         return true;
     }
     struct wcp_err err = {0};
-    wcp_fail(&err, WCP_ENOENT, "no host answers on %s%s", subject, session_why(d->session));
+    wcp_fail(&err, WCP_ENOENT, "no host answers on %s%s%s", subject, session_why(d->session),
+             alone);
     return not_answered("hosts", &err,
                         "start a wasmCloud host in this lattice (wash up), or look why it stopped; "
                         "without any host, use --direct");

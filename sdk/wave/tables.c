@@ -2,18 +2,19 @@
  * emit_h.c writes; test_tables.c compares. */
 #include "wave/tables.h"
 #include "rpc/codec.h"
+#include <assert.h>
 #include <stdalign.h>
 #include <wcp/stream.h>
 
+static_assert(WIT_MAX_LEVELS == PATH_MAX_DEPTH, "what is carried is what witc takes");
 enum { MAX_SIZE = 1 << 20 }; /* bytes of one value without what it points to */
 
 /* A struct or union that grows by members. */
 struct layout {
     uint64_t size, align;
-    uint32_t levels; /* as wit_type.levels, of the members */
 };
 
-#define LAYOUT(T) ((struct layout){sizeof(T), alignof(T), 0})
+#define LAYOUT(T) ((struct layout){sizeof(T), alignof(T)})
 
 static uint64_t round_up(uint64_t n, uint64_t align)
 {
@@ -39,14 +40,6 @@ static uint32_t finish(struct wit *w, const struct wit_type *t, struct layout *l
 
 static struct wit_type *made(struct wit *w, struct wit_type *t);
 
-/* The made type of a part of what l lays out. */
-static const struct wit_type *part(struct wit *w, struct wit_type *t, struct layout *l)
-{
-    const struct wit_type *m = made(w, t);
-    l->levels = m->levels > l->levels ? m->levels : l->levels;
-    return m;
-}
-
 static const char *text(struct wit *w, struct wcp_str s)
 {
     return wcp_fmt(&w->arena, "%.*s", WCP_ARG(s)).ptr;
@@ -65,7 +58,7 @@ static struct wcp_field *names(struct wit *w, const struct wit_type *t)
 static void members(struct wit *w, struct wit_item *items, struct wcp_field *f, struct layout *l)
 {
     for (struct wit_item *i = items; i; i = i->next, f++) {
-        const struct wit_type *m = part(w, i->type, l);
+        const struct wit_type *m = made(w, i->type);
         f->type = m->table;
         f->offset = add_member(l, m->table->size, m->align);
     }
@@ -79,7 +72,7 @@ static void cases(struct wit *w, struct wit_type *const *types, size_t count, st
     for (size_t k = 0; k < count; k++) {
         if (!types[k])
             continue;
-        const struct wit_type *m = part(w, types[k], l);
+        const struct wit_type *m = made(w, types[k]);
         f[k].type = m->table;
         payload.size = m->table->size > payload.size ? m->table->size : payload.size;
         payload.align = m->align > payload.align ? m->align : payload.align;
@@ -120,7 +113,7 @@ static const struct wcp_type *elem(struct wit *w, struct wit_type *t, struct lay
                                    struct layout *l)
 {
     *l = own;
-    return t->elem ? part(w, t->elem, l)->table : NULL;
+    return t->elem ? made(w, t->elem)->table : NULL;
 }
 
 static void set(struct wit_type *t, const struct wcp_type *table, size_t align)
@@ -173,7 +166,7 @@ static void composite(struct wit *w, struct wit_type *t)
         out->fields = names(w, t);
         l = t->count <= 32   ? LAYOUT(uint32_t)
             : t->count <= 64 ? LAYOUT(uint64_t)
-                             : (struct layout){(t->count + 7) / 8, 1, 0};
+                             : (struct layout){(t->count + 7) / 8, 1};
         break;
     default: { /* record, tuple */
         struct wcp_field *f = names(w, t);
@@ -183,11 +176,6 @@ static void composite(struct wit *w, struct wit_type *t)
         break;
     }
     }
-    /* Options, results, variants and futures add nothing to the path (codec.h). */
-    t->levels = l.levels + (t->async && (out->kind == WCP_RECORD || out->kind == WCP_LIST ||
-                                         out->kind == WCP_STREAM));
-    if (t->levels >= PATH_MAX_DEPTH)
-        wit_fail(w, t->pos, "streams more than %d levels deep are not supported", PATH_MAX_DEPTH);
     out->size = finish(w, t, &l);
     set(t, out, l.align);
 }

@@ -191,7 +191,7 @@ static void check_type(struct wit *w, struct wit_type *t, unsigned level)
     if (level > WIT_MAX_DEPTH)
         wit_fail(w, t->pos, "types are nested deeper than %d", WIT_MAX_DEPTH);
     t->checking = true;
-    unsigned depth = 0;
+    unsigned depth = 0, levels = 0;
     bool async = t->kind == WIT_STREAM || t->kind == WIT_FUTURE;
     bool borrows = t->kind == WIT_BORROW;
     struct wit_type *inner[] = {t->elem, t->err};
@@ -200,6 +200,7 @@ static void check_type(struct wit *w, struct wit_type *t, unsigned level)
             continue;
         check_type(w, inner[k], level + 1);
         depth = inner[k]->depth > depth ? inner[k]->depth : depth;
+        levels = inner[k]->levels > levels ? inner[k]->levels : levels;
         async |= inner[k]->async;
         borrows |= inner[k]->borrows;
     }
@@ -208,6 +209,7 @@ static void check_type(struct wit *w, struct wit_type *t, unsigned level)
             continue;
         check_type(w, i->type, level + 1);
         depth = i->type->depth > depth ? i->type->depth : depth;
+        levels = i->type->levels > levels ? i->type->levels : levels;
         async |= i->type->async;
         borrows |= i->type->borrows;
     }
@@ -215,6 +217,9 @@ static void check_type(struct wit *w, struct wit_type *t, unsigned level)
         wit_fail(w, t->pos, "types are nested deeper than %d", WIT_MAX_DEPTH);
     t->depth = depth + 1;
     t->async = async;
+    /* Options, results, variants and futures add nothing. */
+    t->levels = levels + (async && (t->kind == WIT_RECORD || t->kind == WIT_TUPLE ||
+                                    t->kind == WIT_LIST || t->kind == WIT_STREAM));
     t->borrows = borrows;
     t->checking = false;
     /* NULL: of a use that a gate hides. */

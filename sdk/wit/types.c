@@ -290,6 +290,8 @@ struct wcp_str wit_getter_of(struct wit *w, struct wcp_str setter)
 
 const char *wit_no_encoding(const struct wit_type *t)
 {
+    if (t->levels >= WIT_MAX_LEVELS)
+        return "streams more than 16 levels deep are not supported";
     switch (t->kind) {
     case WIT_MAP: return "maps have no encoding in wRPC: use list<tuple<key, value>>";
     case WIT_ARRAY:

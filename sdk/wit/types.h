@@ -12,6 +12,7 @@ enum {
     WIT_MAX_DEPTH = 100,             /* of types in types, of uses and of includes */
     WIT_MAX_COUNT = 65535,           /* members of one type or function: wcp_type.count */
     WIT_MAX_FILE = 16 * 1024 * 1024, /* bytes of one file */
+    WIT_MAX_LEVELS = 16,             /* of an index path to a stream or future: PATH_MAX_DEPTH */
 };
 
 struct wit_file {
@@ -96,15 +97,15 @@ struct wit_type {
     bool checking;
     bool async;             /* holds a stream or a future, at any depth */
     bool borrows;           /* holds a borrow<>, at any depth */
+    unsigned levels;        /* of the longest index path to a stream or future in it (codec.h) */
     bool excluded;          /* by a gate: only others that are excluded refer to it */
     struct wit_type *clone; /* of a definition, while its world is included: the new one */
     size_t number;          /* filled in by json.c: 1 + its place in the list of types */
     /* Filled in by witc: what its struct, constants and table are named after. */
     const char *c_name;
-    /* Filled in by tables.c: its table, the alignment of its C form, and the longest index path to
-     * a stream or future in it. */
+    /* Filled in by tables.c: its table and the alignment of its C form. */
     const struct wcp_type *table;
-    uint32_t align, levels;
+    uint32_t align;
 };
 
 enum wit_func_kind { WIT_FREE, WIT_CONSTRUCTOR, WIT_METHOD, WIT_STATIC };

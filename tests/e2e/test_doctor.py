@@ -161,6 +161,18 @@ def permissions():
 # --- the lattice ---
 
 
+def standalone(port):
+    log = lattice.temporary_path(f"alone-{port}.log")
+    p = lattice.start([lattice.BIN / "keyvalue-memory", "--provider-id", "alone", "--nats", f"nats://127.0.0.1:{port}"],
+                      log=log, env=lattice.ENVIRONMENT)
+
+    def is_ready():
+        with open(log, encoding="utf-8") as f:
+            return '"msg":"ready"' in f.read()
+    lattice.wait_for("a standalone provider", is_ready)
+    return p
+
+
 def no_jetstream():
     s = lattice.nats_server()
     wrong(doctor(s.port), "jetstream", "nobody answers for JetStream", "-js")
@@ -182,10 +194,16 @@ def no_host():
     for kind in ("LATTICEDATA", "CONFIGDATA"):
         make_bucket(n, kind + "_default")
     wrong(doctor(s.port), "hosts", "no host answers", "start a wasmCloud host")
+    alone = standalone(s.port)  # which answers as a host, and is none that could run a component
+    wrong(doctor(s.port), "hosts", "no host answers", "but 1 standalone provider", "start a wasmCloud host")
+    alone.kill()
 
 
 def the_lattice_alone():
     w = World()
+    alone = standalone(w.port)
+    well(doctor(w.port), "hosts     1: played-host (NHOST", "and 1 standalone provider")
+    alone.kill()
     well(doctor(w.port), "nats-server", "0 keys", "hosts     1: played-host (NHOST", "skipped  provider")
 
 

@@ -1,6 +1,7 @@
 /* test_io_standalone.c: flags, environment and folders become HostData. */
-#include "test.h"
+#include "capture.h"
 #include "io/files.h"
+#include "io/host_key.h"
 #include "io/standalone.h"
 #include "lattice/secrets.h"
 #include <sodium.h>
@@ -85,7 +86,7 @@ TEST(standalone_fills_host_data_and_flags_win_over_the_environment)
     CHECK_STR(s.login.creds_file, "/c");
     CHECK_STR(config_get(&s.hd.config, "URL"), "a=b");
     CHECK_STR(config_get(&s.hd.config, "empty"), "");
-    CHECK_STR(s.hd.host_id, "");
+    CHECK_INT(strlen(s.hd.host_id), 56); /* its own */
     CHECK_INT(s.hd.default_rpc_timeout_ms, -1);
     close_standalone(&s);
 }
@@ -218,5 +219,144 @@ TEST(files_have_another_stamp_when_they_change)
     write_file("a", "x\0y", 3);
     CHECK_INT(file_read_text(path, &text, &err), WCP_EINVAL);
     CHECK(strstr(err.msg, "a NUL byte found"));
+    remove_folder();
+}
+
+/* --- registration --- */
+
+TEST(standalone_is_a_host_of_its_own)
+{
+    struct standalone s;
+    setenv("WCP_LABELS", "zone=a,rack=1=2,", 1);
+    CHECK_INT(read_args(&s, "--provider-id", "kv", NULL), STANDALONE_GO);
+    CHECK(s.hd.registration.on && !s.hd.registration.wadm_host);
+    CHECK_INT(s.hd.registration.labels.n, 2);
+    CHECK_STR(config_get(&s.hd.registration.labels, "zone"), "a");
+    CHECK_STR(config_get(&s.hd.registration.labels, "rack"), "1=2");
+    CHECK_STR(s.hd.registration.image, "outrigger/provider:0.1.0");
+    CHECK_STR(s.hd.registration.provider_name, "provider");
+    CHECK_STR(s.hd.registration.version, "0.1.0");
+    CHECK(strncmp(s.hd.registration.friendly_name, "kv-", 3) == 0);
+    close_standalone(&s);
+    CHECK_INT(read_args(&s, "--provider-id", "kv", "--label", "a=b", "--label=c=", "--image", "x:1",
+                        "--wadm-host", NULL),
+              STANDALONE_GO);
+    CHECK(s.hd.registration.wadm_host);
+    CHECK_INT(s.hd.registration.labels.n, 2); /* flags win */
+    CHECK_STR(config_get(&s.hd.registration.labels, "c"), "");
+    CHECK_STR(s.hd.registration.image, "x:1");
+    close_standalone(&s);
+    setenv("WCP_WADM_HOST", "1", 1);
+    CHECK_INT(read_args(&s, "--provider-id", "kv", NULL), STANDALONE_GO);
+    CHECK(s.hd.registration.wadm_host);
+    close_standalone(&s);
+    setenv("WCP_WADM_HOST", "0", 1);
+    CHECK_INT(read_args(&s, "--provider-id", "kv", NULL), STANDALONE_GO);
+    CHECK(!s.hd.registration.wadm_host);
+    close_standalone(&s);
+    setenv("WCP_WADM_HOST", "yes", 1);
+    CHECK_INT(read_args(&s, "--provider-id", "kv", NULL), 2);
+}
+
+TEST(standalone_refuses_labels_that_are_none)
+{
+    static const char *const bad[] = {"zone",   "=a",   "hostcore.os=x", "outrigger.dev/provider=x",
+                                      "a=\xff", "a=b,c"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct standalone s;
+        CHECK_INT(read_args(&s, "--provider-id", "kv", "--label", (char *)(uintptr_t)bad[i], NULL),
+                  2);
+    }
+    struct standalone s;
+    CHECK_INT(read_args(&s, "--provider-id", "kv", "--image", "\xff", NULL), 2);
+}
+
+TEST(standalone_without_nats_or_with_another_host_is_none)
+{
+    struct standalone s;
+    CHECK_INT(read_args(&s, "--listen", "unix:/x", NULL), STANDALONE_GO);
+    CHECK(!s.hd.registration.on);
+    close_standalone(&s);
+    CHECK_INT(read_args(&s, "--listen", "unix:/x", "--wadm-host", NULL), 2);
+    if (!mkdtemp(folder))
+        FAIL("mkdtemp");
+    const char *data =
+        "{\"host_id\":\"NHOST\",\"lattice_rpc_prefix\":\"l\",\"provider_key\":\"k\"}";
+    write_file("data", data, strlen(data));
+    char path[100];
+    snprintf(path, sizeof path, "%s/data", folder);
+    CHECK_INT(read_args(&s, "--host-data", path, NULL), STANDALONE_GO);
+    CHECK(!s.hd.registration.on);
+    CHECK_STR(s.hd.host_id, "NHOST");
+    close_standalone(&s);
+    CHECK_INT(read_args(&s, "--host-data", path, "--image", "x", NULL), 2);
+    remove_folder();
+}
+
+#define SEED "SNAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4H2D5U"
+#define ID   "NAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3RSWB"
+
+TEST(host_key_is_made_kept_and_locked)
+{
+    char path[100], id[3][NKEY_PUBLIC_LEN + 1];
+    int lock[3];
+    struct wcp_err err;
+    struct stat st;
+    capture_start();
+    if (!mkdtemp(folder) || sodium_init() < 0)
+        FAIL("mkdtemp");
+    snprintf(path, sizeof path, "%s/key", folder);
+    CHECK_INT(host_key_open(path, id[0], &lock[0], &err), 0);
+    CHECK(id[0][0] == 'N' && lock[0] >= 0 && stat(path, &st) == 0);
+    CHECK_INT(st.st_mode & 0777, 0600);
+    CHECK_INT(st.st_size, NKEY_SEED_LEN + 1);
+    CHECK_INT(host_key_open(path, id[1], &lock[1], &err), 0);
+    CHECK(strcmp(id[0], id[1]) != 0 && lock[1] == -1);
+    CHECK_LOGGED("another process uses this host key");
+    close(lock[0]);
+    CHECK_INT(host_key_open(path, id[2], &lock[2], &err), 0);
+    CHECK_STR(id[2], id[0]);
+    close(lock[2]);
+    CHECK_INT(host_key_open(NULL, id[2], &lock[2], &err), 0);
+    CHECK(strcmp(id[2], id[0]) != 0 && lock[2] == -1);
+    remove_folder();
+}
+
+TEST(host_key_of_a_file_that_others_wrote)
+{
+    static const struct {
+        const char *text, *why;
+    } cases[] = {{SEED, NULL},
+                 {SEED "\n", NULL},
+                 {SEED "\r\n", NULL},
+                 {"", NULL},
+                 {"\n", "0 characters found, a seed SN... of 58 expected"},
+                 {"x", "1 characters found, a seed SN... of 58 expected"},
+                 {SEED SEED, "65 characters found, a seed SN... of 58 expected"},
+                 {"SUAGAYLCMNSGKZTHNBUWU23MNVXG64DROJZXI5LWO54HS6T3PR6X4767BY",
+                  "a key that starts with SU found, a seed, SN, expected"}};
+    char path[100], id[NKEY_PUBLIC_LEN + 1], expected[200];
+    int lock;
+    struct wcp_err err;
+    if (!mkdtemp(folder) || sodium_init() < 0)
+        FAIL("mkdtemp");
+    snprintf(path, sizeof path, "%s/key", folder);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_file("key", cases[i].text, strlen(cases[i].text));
+        int rc = host_key_open(path, id, &lock, &err);
+        snprintf(expected, sizeof expected, "%s: %s", path, cases[i].why ? cases[i].why : "");
+        if (cases[i].why)
+            CHECK_STR(err.msg, expected);
+        CHECK_INT(rc, cases[i].why ? WCP_EINVAL : 0);
+        CHECK((lock >= 0) == !cases[i].why);
+        if (!rc && *cases[i].text)
+            CHECK_STR(id, ID);
+        if (!rc)
+            close(lock);
+    }
+    CHECK_INT(host_key_open(folder, id, &lock, &err), WCP_EIO);
+    CHECK(strstr(err.msg, "Is a directory"));
+    CHECK_INT(host_key_open("/nonexistent/key", id, &lock, &err), WCP_EIO);
+    CHECK_STR(err.msg, "/nonexistent/key: No such file or directory");
     remove_folder();
 }

@@ -14,7 +14,7 @@ static char story[4096];
 static int done_count, done_status = -1, serving;
 static const char *start_fails, *up_fails;
 static struct wcp_call *held; /* the handler's calls, newest first */
-static bool answer_at_once = true;
+static bool answer_at_once = true, registered;
 
 static void say(const char *what, const char *name)
 {
@@ -82,6 +82,11 @@ static struct wcp_provider def = {
 
 /* --- the world around it --- */
 
+static int64_t wall_us(void)
+{
+    return 0;
+}
+
 static void on_serving(void *ctx)
 {
     serving++;
@@ -117,8 +122,18 @@ static void make(bool standalone, const char *links)
     if (hostdata_parse((struct wcp_bytes){line.ptr, line.len}, &hd, &err))
         FAIL("%s", err.msg);
     hd.standalone = standalone;
-    instance = instance_new(
-        &def, &hd, &(struct instance_env){&net.t, &story, on_serving, NULL, on_done, NULL});
+    if (registered)
+        hd.registration = (struct registration){.on = true,
+                                                .image = wcp_str_dup(WCP_STR("i")),
+                                                .friendly_name = wcp_str_dup(WCP_STR("f")),
+                                                .provider_name = wcp_str_dup(WCP_STR("n")),
+                                                .version = wcp_str_dup(WCP_STR("0.1.0"))};
+    instance = instance_new(&def, &hd,
+                            &(struct instance_env){.transport = &net.t,
+                                                   .loop = &story,
+                                                   .wall_us = wall_us,
+                                                   .serving = on_serving,
+                                                   .done = on_done});
     CHECK(!hd.host_id); /* moved out */
     wcp_buf_free(&json);
     wcp_buf_free(&line);
@@ -635,5 +650,83 @@ TEST(lost_control_messages_are_logged_and_the_links_read_again)
     instance_lost(instance, 12345);
     instance_left(instance, 12345);
     instance_writable(instance);
+    stop();
+}
+
+/* --- a host of its own: the commands are in test_host.c --- */
+
+#define CTL "wasmbus.ctl.v1.lat."
+
+static size_t count_sent(const char *subject, const char *part)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < net.count; i++)
+        n += strcmp(net.sent[i].subject, subject) == 0 &&
+             strstr((const char *)net.sent[i].data.ptr, part) != NULL;
+    return n;
+}
+
+static void start_registered(void)
+{
+    registered = true;
+    js.off = true;
+    start_standalone();
+    CHECK_INT(net.count, 1); /* nothing is told before it serves */
+    CHECK(js_run(&net, deliver));
+    CHECK_INT(serving, 1);
+    CHECK_INT(count_sent("wasmbus.evt.lat.provider_started", "\"source\":\"NHOST\""), 1);
+    CHECK_INT(count_sent("wasmbus.evt.lat.health_check_passed", "\"provider_id\":\"kv\""), 1);
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+}
+
+TEST(registered_answers_as_a_host_once_it_serves)
+{
+    start_registered();
+    send_to(CTL "host.ping", "_P", "", NULL);
+    CHECK_INT(count_sent("_P", "\"id\":\"NHOST\""), 1);
+    up_fails = "no backend";
+    send_to(CONTROL "linkdefs.put", NULL, LINK("b", "two", "{}"), NULL);
+    tick(30000);
+    CHECK_INT(count_sent("wasmbus.evt.lat.health_check_failed", "\"provider_id\":\"kv\""), 1);
+    stop();
+}
+
+TEST(registered_leaves_when_told_and_answers_in_time)
+{
+    start_registered();
+    answer_at_once = false;
+    heard(call("a", "one"));
+    send_to(CTL "provider.*.NHOST", "_X", "{}", NULL); /* no such command */
+    CHECK_INT(count_sent("_X", "unsupported subject"), 1);
+    struct wcp_msg m =
+        fake_message(&net, CTL "provider.stop.NHOST", "_S",
+                     (struct wcp_bytes){(const uint8_t *)"{\"provider_id\":\"kv\"}", 20}, NULL);
+    instance_message(instance, fake_sub(&net, CTL "provider.*.NHOST"), &m);
+    fake_done(&net, &m);
+    left_all();
+    CHECK(net.subs[fake_sub(&net, GET)].left);
+    tick(999);
+    CHECK_INT(count_sent("_S", ""), 0);
+    tick(1);
+    CHECK_INT(count_sent("_S", "successfully stopped provider"), 1);
+    CHECK_INT(done_count, 0); /* the call still runs */
+    wcp_reply(held, NULL);
+    tick(10);
+    CHECK_INT(done_count, 1);
+    CHECK_INT(count_sent("wasmbus.evt.lat.provider_stopped", ""), 1);
+    stop();
+}
+
+TEST(registered_obeys_shutdowns_meant_for_itself)
+{
+    start_registered();
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NOTHER\"}", NULL);
+    CHECK_INT(net.subs[fake_sub(&net, GET)].left, 0);
+    send_to(CONTROL "default.shutdown", "_S", "{\"host_id\":\"NHOST\"}", NULL);
+    left_all();
+    tick(0);
+    CHECK_INT(done_count, 1);
+    CHECK_INT(count_sent("_S", "shutting down"), 1);
+    CHECK_INT(count_sent("wasmbus.evt.lat.provider_stopped", ""), 1);
     stop();
 }

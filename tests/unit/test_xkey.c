@@ -52,6 +52,22 @@ TEST(xkey_derives_the_public_key)
     CHECK_STR(text, OUR_PUBLIC);
 }
 
+TEST(nkey_derives_the_public_key)
+{
+    char out[NKEY_PUBLIC_LEN + 1] = "";
+    struct wcp_err err;
+    CHECK_INT(nkey_public("SNAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4H2D5U", NKEY_SERVER,
+                          out, NULL),
+              0);
+    CHECK_STR(out, "NAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3RSWB");
+    CHECK_INT(nkey_public("SUAGAYLCMNSGKZTHNBUWU23MNVXG64DROJZXI5LWO54HS6T3PR6X4767BY", NKEY_USER,
+                          out, NULL),
+              0);
+    CHECK_STR(out, "UALUKU5UK3O57RUQR3FLDQIB7ZVLEHRLVIDBO6K3PVB2MNECTE75KRJ3");
+    CHECK_INT(nkey_public(HOST_SEED, NKEY_SERVER, out, &err), WCP_EINVAL);
+    CHECK_STR(err.msg, "a key that starts with SX found, a seed, SN, expected");
+}
+
 TEST(xkey_says_what_is_wrong_with_a_key)
 {
     CHECK_STR(seed_error(""), "0 characters found, 58 expected");

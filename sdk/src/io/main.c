@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -248,6 +249,13 @@ static void on_serving(void *ctx)
         nats_conn_flush(p->nats, FLUSH_MS, on_ready, p);
 }
 
+static int64_t wall_us(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t); /* cannot fail for a clock that exists */
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 static void on_connected(void *ctx)
 {
     struct process *p = ctx;
@@ -257,6 +265,7 @@ static void on_connected(void *ctx)
                      &(struct instance_env){.transport = p->nats ? nats_conn_transport(p->nats)
                                                                  : offline_transport(p->offline),
                                             .loop = &p->loop,
+                                            .wall_us = wall_us,
                                             .serving = on_serving,
                                             .leaving = on_leaving,
                                             .done = on_done,

@@ -3,10 +3,14 @@
 #include "base/log.h"
 #include "io/address.h"
 #include "io/files.h"
+#include "io/host_key.h"
+#include "lattice/host.h"
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #ifndef WCP_VERSION
 #define WCP_VERSION "0.1.0"
@@ -26,6 +30,10 @@ enum {
     CONFIG,
     CONFIG_DIR,
     SECRETS_DIR,
+    HOST_KEY,
+    LABEL,
+    IMAGE,
+    WADM_HOST,
     HOST_DATA,
     LOG,
     HELP,
@@ -55,6 +63,17 @@ static const struct option {
     [CONFIG] = {"--config", "KEY=VALUE", NULL, "configuration; may be repeated", true},
     [CONFIG_DIR] = {"--config-dir", "DIR", "WCP_CONFIG_DIR", "configuration, a file per key", true},
     [SECRETS_DIR] = {"--secrets-dir", "DIR", "WCP_SECRETS_DIR", "secrets, a file per name", true},
+    [HOST_KEY] = {"--host-key", "FILE", "WCP_HOST_KEY",
+                  "seed of its own host id, made if missing; without: a new id for each start",
+                  true},
+    [LABEL] = {"--label", "KEY=VALUE", "WCP_LABELS",
+               "label of that host; may be repeated, or several with commas", true},
+    [IMAGE] = {"--image", "REF", "WCP_IMAGE",
+               "shown as its image (outrigger/NAME:VERSION), as in wadm's manifest", true},
+    [WADM_HOST] = {"--wadm-host", NULL, "WCP_WADM_HOST",
+                   "let wadm know this host (1 or 0); off: wadm puts components on every host it "
+                   "hears of",
+                   true},
     [HOST_DATA] = {"--host-data", "FILE", NULL,
                    "HostData from a file, base64 or JSON; the flags "
                    "above win",
@@ -69,6 +88,7 @@ struct told {
     const char *by[OPTIONS];    /* "--nats" or "WCP_NATS_URL", for error messages */
     struct config config;       /* of --config */
     struct strings listen;      /* of --listen */
+    struct config labels;       /* of --label */
 };
 
 void standalone_usage(const char *name, FILE *to)
@@ -105,6 +125,26 @@ static int tell_addresses(struct told *t, const char *value, const char *by, str
     return 0;
 }
 
+/* "a=b,c=d" */
+static int tell_labels(struct told *t, const char *value, const char *by, struct wcp_err *err)
+{
+    for (size_t n; (n = strcspn(value, ",")) || *value; value += n + (value[n] == ',')) {
+        char *key = wcp_str_dup((struct wcp_str){value, n}), *eq = strchr(key, '=');
+        int rc = 0;
+        if (eq)
+            *eq = '\0';
+        if (!eq || !wcp_is_utf8((struct wcp_bytes){(const uint8_t *)value, n}))
+            rc = wcp_fail(err, WCP_EINVAL, "\"%.*s\" found, KEY=VALUE in UTF-8 expected",
+                          n < 100 ? (int)n : 100, value);
+        else
+            rc = host_label_put(&t->labels, key, eq + 1, err);
+        free(key);
+        if (rc)
+            return wcp_wrap(err, "%s", by);
+    }
+    return 0;
+}
+
 static int tell(struct told *t, size_t i, const char *value, const char *by, struct wcp_err *err)
 {
     const char *eq;
@@ -119,6 +159,8 @@ static int tell(struct told *t, size_t i, const char *value, const char *by, str
     }
     t->value[i] = value;
     t->by[i] = by;
+    if (i == LABEL)
+        return tell_labels(t, value, by, err);
     return i == LISTEN ? tell_addresses(t, value, by, err) : 0;
 }
 
@@ -210,6 +252,54 @@ static int read_host_data(const char *path, struct hostdata *hd, struct wcp_err 
     return rc ? wcp_wrap(err, "--host-data %s", path) : 0;
 }
 
+/* Nobody stands for this provider: it answers as a host itself. */
+static int make_host(const struct told *t, const char *name, struct standalone *out,
+                     struct wcp_err *err)
+{
+    struct hostdata *hd = &out->hd;
+    struct registration *r = &hd->registration;
+    struct wcp_buf text = {0};
+    struct utsname machine = {0};
+    char id[NKEY_PUBLIC_LEN + 1];
+    const char *wadm = t->value[WADM_HOST], *image = t->value[IMAGE];
+    if (wadm && *wadm && strcmp(wadm, "0") != 0 && strcmp(wadm, "1") != 0)
+        return wcp_fail(err, WCP_EINVAL, "%s: \"%.40s\" found, 0 or 1 expected", t->by[WADM_HOST],
+                        wadm);
+    if (image && !wcp_is_utf8((struct wcp_bytes){(const uint8_t *)image, strlen(image)}))
+        return wcp_fail(err, WCP_EINVAL, "%s: UTF-8 expected", t->by[IMAGE]);
+    int rc = host_key_open(t->value[HOST_KEY], id, &out->key_lock, err);
+    if (rc)
+        return wcp_wrap(err, "%s", t->value[HOST_KEY] ? t->by[HOST_KEY] : "host key");
+    set(&hd->host_id, id);
+    r->on = true;
+    r->wadm_host = wadm && strcmp(wadm, "0") != 0;
+    for (size_t i = 0; i < t->labels.n; i++)
+        config_put(&r->labels, t->labels.at[i].key, t->labels.at[i].value);
+    (void)uname(&machine); /* cannot fail */
+    wcp_buf_fmt(&text, "%s-%s", hd->provider_id, machine.nodename);
+    r->friendly_name = wcp_str_dup((struct wcp_str){(const char *)text.ptr, text.len});
+    text.len = 0;
+    wcp_buf_fmt(&text, "outrigger/%s:%s", name, WCP_VERSION);
+    r->image = image ? wcp_str_dup(wcp_str(image))
+                     : wcp_str_dup((struct wcp_str){(const char *)text.ptr, text.len});
+    r->provider_name = wcp_str_dup(wcp_str(name));
+    r->version = wcp_str_dup(WCP_STR(WCP_VERSION));
+    wcp_buf_free(&text);
+    return 0;
+}
+
+/* What is only for who is its own host is not ignored silently. */
+static int check_no_host(const struct told *t, const struct standalone *out, struct wcp_err *err)
+{
+    static const size_t own[] = {HOST_KEY, LABEL, IMAGE, WADM_HOST};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (t->value[own[i]])
+            return wcp_fail(err, WCP_EINVAL, "%s: %s", t->by[own[i]],
+                            out->offline ? "there is no lattice without --nats"
+                                         : "the HostData names a host already");
+    return 0;
+}
+
 static char *copy(const char *text)
 {
     return text ? wcp_str_dup(wcp_str(text)) : NULL;
@@ -239,6 +329,9 @@ static int make(struct told *t, const char *name, struct standalone *out, struct
     if ((rc = set_id(&hd->lattice, t, LATTICE, "default", err)) ||
         (rc = set_id(&hd->provider_id, t, PROVIDER_ID, out->offline ? name : NULL, err)))
         return rc;
+    rc = out->offline || *hd->host_id ? check_no_host(t, out, err) : make_host(t, name, out, err);
+    if (rc)
+        return rc;
     if (t->value[JS_DOMAIN] && (rc = set_id(&hd->js_domain, t, JS_DOMAIN, NULL, err)))
         return rc;
     out->login = (struct nats_login){
@@ -260,6 +353,9 @@ void standalone_free(struct standalone *s)
 {
     strings_free(&s->listen);
     mounts_free(&s->mounts);
+    if (s->key_lock >= 0)
+        close(s->key_lock);
+    s->key_lock = -1;
 }
 
 int standalone_read(int argc, char **argv, const char *name, struct standalone *out)
@@ -269,7 +365,7 @@ int standalone_read(int argc, char **argv, const char *name, struct standalone *
     enum wcp_level level;
     bool alone = false;
     int status = STANDALONE_GO;
-    *out = (struct standalone){0};
+    *out = (struct standalone){.key_lock = -1};
     int rc = read_flags(argc, argv, &t, &err);
     if (!rc && t.value[HELP]) {
         standalone_usage(name, stdout);
@@ -306,5 +402,6 @@ int standalone_read(int argc, char **argv, const char *name, struct standalone *
 out:
     config_free(&t.config);
     strings_free(&t.listen);
+    config_free(&t.labels);
     return status;
 }

@@ -13,6 +13,7 @@ struct standalone {
     struct strings listen; /* addresses */
     bool offline;          /* there is no NATS */
     struct mounts mounts;  /* what hd's configuration and secrets were made of */
+    int key_lock;          /* keeps the host key ours while it is open; -1: none */
     /* These live in argv or the environment: */
     struct nats_login login;
     const char *log_level; /* NULL: not told */

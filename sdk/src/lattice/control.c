@@ -49,11 +49,7 @@ static void answer(const struct control *c, const struct wcp_msg *m)
     if (!healthy)
         json_object_object_add(o, "message",
                                json_object_new_string_len((const char *)why.ptr, (int)why.len));
-    size_t n = 0;
-    const char *text = json_object_to_json_string_length(
-        o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
-    c->t->publish(c->t, &(struct wcp_msg){.subject = m->reply, .data = {(const uint8_t *)text, n}});
-    json_object_put(o);
+    json_publish(c->t, m->reply, o);
     wcp_buf_free(&why);
 }
 

@@ -257,5 +257,10 @@ void hostdata_free(struct hostdata *h)
     free(h->otel.protocol);
     free(h->otel.trace_level);
     strings_free(&h->otel.additional_ca_paths);
+    config_free(&h->registration.labels);
+    free(h->registration.image);
+    free(h->registration.friendly_name);
+    free(h->registration.provider_name);
+    free(h->registration.version);
     *h = (struct hostdata){0};
 }

@@ -13,6 +13,14 @@ struct otel_config { /* lattice.md §4.4; NULL texts when absent */
     struct strings additional_ca_paths;
 };
 
+/* Standalone: how the provider itself answers as a host, see host.h. Zero without it. */
+struct registration {
+    bool on;        /* no other host stands for it: host_id is its own key */
+    bool wadm_host; /* with the events by which wadm knows hosts */
+    struct config labels;
+    char *image, *friendly_name, *provider_name, *version;
+};
+
 struct hostdata {
     /* Texts are never NULL: "" when absent. */
     char *host_id, *lattice, *link_name, *user_jwt, *user_seed, *nats_url, *provider_id;
@@ -29,7 +37,8 @@ struct hostdata {
     char *log_level; /* NULL: absent */
     struct otel_config otel;
     bool standalone; /* made from flags and environment, not by a host: the lattice has the links */
-    bool listens;    /* callers come over sockets, too: see local.h */
+    struct registration registration;
+    bool listens; /* callers come over sockets, too: see local.h */
 };
 
 /* One line: base64 of the JSON object, white space around it ignored. Unknown members are ignored.

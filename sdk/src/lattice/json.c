@@ -1,5 +1,6 @@
 /* json.c: reading JSON that others wrote: strict, bounded, with errors that say where. */
 #include "lattice/json.h"
+#include "base/str.h"
 #include <json-c/printbuf.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -290,4 +291,27 @@ int member_object(struct json_object *o, const char *name, struct json_object **
     if (v)
         *out = v;
     return 0;
+}
+
+void json_add_text(struct json_object *o, const char *member, const char *text)
+{
+    size_t n = strlen(text);
+    char *copy = wcp_str_dup((struct wcp_str){text, n});
+    for (size_t i = 0; i < n;) {
+        size_t step = utf8_next((const uint8_t *)copy + i, n - i);
+        if (!step)
+            copy[i] = '?';
+        i += step ? step : 1;
+    }
+    json_object_object_add(o, member, json_object_new_string(copy));
+    free(copy);
+}
+
+void json_publish(struct wcp_transport *t, const char *subject, struct json_object *o)
+{
+    size_t n = 0;
+    const char *text = json_object_to_json_string_length(
+        o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
+    t->publish(t, &(struct wcp_msg){.subject = subject, .data = {(const uint8_t *)text, n}});
+    json_object_put(o);
 }

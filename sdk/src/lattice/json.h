@@ -2,8 +2,8 @@
 #ifndef LATTICE_JSON_H
 #define LATTICE_JSON_H
 
+#include "rpc/transport.h"
 #include <json-c/json.h>
-#include <wcp/base.h>
 
 #define JSON_MAX_BYTES ((size_t)64 << 20)
 #define JSON_MAX_DEPTH 32
@@ -30,5 +30,10 @@ int member_object(struct json_object *o, const char *member, struct json_object 
                   struct wcp_err *err);
 /* o itself is a text without zero bytes. what is for the error. */
 int json_text_of(struct json_object *o, const char *what, const char **out, struct wcp_err *err);
+
+/* Writing. What is not UTF-8, as in an error that quotes half a character, becomes "?". */
+void json_add_text(struct json_object *o, const char *member, const char *text);
+/* Takes ownership of o. */
+void json_publish(struct wcp_transport *t, const char *subject, struct json_object *o);
 
 #endif

@@ -240,7 +240,7 @@ int linkdef_parse(struct wcp_bytes json, struct linkdef *out, struct wcp_err *er
     return rc;
 }
 
-static void add_config(struct json_object *o, const char *member, const struct config *c)
+void config_add(struct json_object *o, const char *member, const struct config *c)
 {
     struct json_object *map = json_object_new_object();
     for (size_t i = 0; i < c->n; i++)
@@ -259,8 +259,8 @@ void linkdef_print(const struct linkdef *l, struct wcp_buf *b)
     for (size_t i = 0; i < l->interfaces.n; i++)
         json_object_array_add(interfaces, json_object_new_string(l->interfaces.at[i]));
     json_object_object_add(o, "interfaces", interfaces);
-    add_config(o, "source_config", &l->source_config);
-    add_config(o, "target_config", &l->target_config);
+    config_add(o, "source_config", &l->source_config);
+    config_add(o, "target_config", &l->target_config);
     size_t n = 0;
     const char *text = json_object_to_json_string_length(
         o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);

@@ -48,6 +48,7 @@ void config_put(struct config *c, const char *key, const char *value); /* copies
 bool config_equal(const struct config *a, const struct config *b);     /* order does not matter */
 #define CONFIG_MAX 10000 /* entries of one map in a document */
 int config_from_json(struct json_object *o, struct config *out, struct wcp_err *err);
+void config_add(struct json_object *o, const char *member, const struct config *c); /* writes it */
 /* A member of o that may be absent. err must not be NULL. */
 int config_member(struct json_object *o, const char *member, struct config *out,
                   struct wcp_err *err);

@@ -11,6 +11,8 @@
 #include "base/timer.h"
 #include "lattice/config.h"
 #include "lattice/control.h"
+#include "lattice/events.h"
+#include "lattice/host.h"
 #include "lattice/links.h"
 #include "lattice/local.h"
 #include "lattice/secrets.h"
@@ -36,6 +38,8 @@ struct wcp_instance {
     struct rpc *rpc;
     struct links *links;
     struct control control;
+    struct events events;
+    struct host *host;         /* NULL: another one stands for us */
     struct lattice_read *read; /* running; standalone only */
     bool read_again;
     void *data;
@@ -100,6 +104,21 @@ static void on_shutdown(void *ctx, const char *reply)
     if (i->replies.n < REPLIES_MAX)
         strings_put(&i->replies, reply);
     instance_drain(i, drain_ms(i, HOST_DRAIN_MS));
+}
+
+/* For the host that we are ourselves. */
+static bool on_host_health(void *ctx)
+{
+    struct wcp_instance *i = ctx;
+    struct wcp_buf why = {0};
+    bool healthy = links_healthy(i->links, &why);
+    wcp_buf_free(&why);
+    return healthy;
+}
+
+static void on_host_stop(void *ctx, uint32_t limit_ms)
+{
+    instance_drain(ctx, limit_ms);
 }
 
 void instance_config(struct wcp_instance *i, struct config *c)
@@ -193,6 +212,21 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
         .subs = {-1, -1, -1, -1, -1, -1},
         .malformed = i->hd.bad_links,
     };
+    i->events = (struct events){
+        .t = env->transport,
+        .lattice = i->hd.lattice,
+        .source = i->hd.host_id,
+        .wall_us = env->wall_us,
+    };
+    if (i->hd.registration.on)
+        i->host = host_new(&(struct host_config){
+            .events = &i->events,
+            .registration = &i->hd.registration,
+            .provider_id = i->hd.provider_id,
+            .healthy = on_host_health,
+            .stop = on_host_stop,
+            .ctx = i,
+        });
     return i;
 }
 
@@ -203,6 +237,7 @@ static void serve(struct wcp_instance *i)
     i->serving = true;
     for (const struct wcp_export *e = i->def->exports; e && e->interface; e++)
         rpc_serve(i->rpc, e);
+    host_start(i->host);
     wcp_logf(WCP_INFO, "serving: %zu links", links_count(i->links));
     i->env.serving(i->env.ctx);
 }
@@ -319,6 +354,7 @@ static void on_check(struct timer *t)
                  rpc_running(i->rpc));
     take_down(i);
     control_leave(&i->control);
+    host_end(i->host);
     for (size_t k = 0; k < i->replies.n; k++)
         net->publish(net, &(struct wcp_msg){.subject = i->replies.at[k],
                                             .data = {(const uint8_t *)"shutting down", 13}});
@@ -335,6 +371,7 @@ void instance_drain(struct wcp_instance *i, uint32_t limit_ms)
         if (i->env.leaving)
             i->env.leaving(i->env.ctx);
         rpc_leave(i->rpc);
+        host_leaving(i->host);
     } else if (until < i->drain_until) {
         i->drain_until = until;
     }
@@ -351,6 +388,7 @@ void instance_free(struct wcp_instance *i)
         take_down(i);
     rpc_free(i->rpc);
     links_free(i->links);
+    host_free(i->host);
     timers_close(&i->timers);
     strings_free(&i->replies);
     for (size_t k = 0; k < i->old_count; k++)
@@ -365,8 +403,8 @@ void instance_free(struct wcp_instance *i)
 
 void instance_message(struct wcp_instance *i, int sub, struct wcp_msg *m)
 {
-    if (!rpc_message(i->rpc, sub, m))
-        (void)control_message(&i->control, sub, m); /* else: left a while ago */
+    if (!rpc_message(i->rpc, sub, m) && !control_message(&i->control, sub, m))
+        (void)host_message(i->host, sub, m); /* else: left a while ago */
 }
 
 void instance_accept(struct wcp_instance *i, struct wcp_conn *c)
@@ -409,8 +447,9 @@ void instance_reconnected(struct wcp_instance *i)
 
 uint64_t instance_next(const struct wcp_instance *i)
 {
-    uint64_t next = timers_next(&i->timers), others[] = {rpc_next(i->rpc), links_next(i->links)};
-    for (size_t k = 0; k < 2; k++)
+    uint64_t next = timers_next(&i->timers),
+             others[] = {rpc_next(i->rpc), links_next(i->links), host_next(i->host)};
+    for (size_t k = 0; k < 3; k++)
         if (others[k] < next)
             next = others[k];
     return next;
@@ -420,6 +459,7 @@ void instance_tick(struct wcp_instance *i)
 {
     rpc_tick(i->rpc);
     links_tick(i->links);
+    host_tick(i->host);
     timers_fire(&i->timers, now(i));
     if (i->state == ENDED && !i->told) {
         i->told = true;

@@ -9,7 +9,8 @@
 /* What an instance needs from the process around it. */
 struct instance_env {
     struct wcp_transport *transport;
-    void *loop; /* struct uv_loop_s *, for wcp_loop */
+    void *loop;               /* struct uv_loop_s *, for wcp_loop */
+    int64_t (*wall_us)(void); /* microseconds since 1970, UTC: for events */
     /* The functions have been subscribed, once: standalone that is after the links were read. */
     void (*serving)(void *ctx);
     void (*leaving)(void *ctx); /* accept no more connections; may be NULL */

@@ -107,6 +107,19 @@ void nkey_encode_seed(uint8_t kind, const uint8_t secret[32], char out[NKEY_SEED
     sodium_memzero(raw, sizeof raw);
 }
 
+int nkey_public(const char *seed, uint8_t kind, char out[NKEY_PUBLIC_LEN + 1], struct wcp_err *err)
+{
+    uint8_t secret[32], key[32], both[64];
+    int rc = nkey_decode_seed(seed, kind, secret, err);
+    if (rc)
+        return rc;
+    (void)crypto_sign_seed_keypair(key, both, secret); /* always 0 */
+    sodium_memzero(secret, sizeof secret);
+    sodium_memzero(both, sizeof both);
+    nkey_encode_public(kind, key, out);
+    return 0;
+}
+
 int xkey_public(const char *seed, char out[NKEY_PUBLIC_LEN + 1], struct wcp_err *err)
 {
     uint8_t secret[32], key[32];

@@ -16,6 +16,8 @@ int nkey_decode_seed(const char *text, uint8_t kind, uint8_t secret[32], struct 
 void nkey_encode_public(uint8_t kind, const uint8_t key[32], char out[NKEY_PUBLIC_LEN + 1]);
 void nkey_encode_seed(uint8_t kind, const uint8_t secret[32], char out[NKEY_SEED_LEN + 1]);
 
+/* The public text of a seed of a kind that signs: any but NKEY_CURVE. */
+int nkey_public(const char *seed, uint8_t kind, char out[NKEY_PUBLIC_LEN + 1], struct wcp_err *err);
 /* The public X... text of an SX... seed. */
 int xkey_public(const char *seed, char out[NKEY_PUBLIC_LEN + 1], struct wcp_err *err);
 
