@@ -14,10 +14,10 @@ static const char usual_status[] = "  0  done\n"
 static const char environment[] = "These stand for options that are not given:\n"
                                   "  WCP_NATS_URL  --nats\n"
 #define X(id, name, arg, repeat, help, env, member) "  " env "  --" name "\n"
-                                  NATS_LOGIN(X)
+    NATS_LOGIN(X)
 #undef X
-                                      "  WCP_LATTICE  --lattice\n"
-                                      "  WCP_WIT  --wit";
+        "  WCP_LATTICE  --lattice\n"
+        "  WCP_WIT  --wit";
 
 /* The next line of a text; false: there is none. */
 static bool next_line(const char **text, struct wcp_str *line)

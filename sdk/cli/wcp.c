@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define O(id)   (UINT64_C(1) << OPT_##id)
+#define O(id)      (UINT64_C(1) << OPT_##id)
 #define X(id, ...) | O(id)
-#define LATTICE (O(NATS) | O(LATTICE) | O(TIMEOUT) NATS_LOGIN(X))
+#define LATTICE    (O(NATS) | O(LATTICE) | O(TIMEOUT) NATS_LOGIN(X))
 
 const struct command commands[] = {
     {.words = {"link", "put"},

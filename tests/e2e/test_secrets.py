@@ -109,25 +109,25 @@ def a_rotated_secret_reaches_links_without_a_restart():
 
 
 def changed_configuration_is_told():
-    """keyvalue-memory does not care; its links over a socket have the provider's configuration, and are made anew."""
+    """keyvalue-memory does not care; its links are made anew, those over a socket have the provider's configuration."""
     config, secrets = Mount(a="1"), Mount(s="1")
     p = Alone("keyvalue-memory", "configured", "--config-dir", config.path, "--secrets-dir", secrets.path,
               "--listen", f"unix:{l.temporary_path('configured.sock')}").ready()
 
     def ups():
-        return sum("link is up" in line and f'"from":"{LOCAL}"' in line for line in p.log().splitlines())
-    p.logged("link is up", LOCAL)
-    assert ups() == 1, p.log()
+        return [sum("link is up" in line and f'"from":"{source}"' in line for line in p.log().splitlines())
+                for source in (LOCAL, "comp")]
+    p.put(lattice.link("comp", "configured"))
+    l.wait_for("both links", lambda: ups() == [1, 1])
     config.swap(a="2", b="3")
     p.logged("the configuration has changed")
-    l.wait_for("the link again", lambda: ups() == 2)
+    l.wait_for("both links again", lambda: ups() == [2, 2])
     secrets.swap(s="2")
     p.logged("the secrets have changed")
-    l.wait_for("the link again", lambda: ups() == 3)
-    secrets.swap(s="2")  # nothing new: the next change is told, so this one has been looked at
-    time.sleep(0.3)
+    l.wait_for("both links again", lambda: ups() == [3, 3])
+    secrets.swap(s="2")  # nothing new, and looked at together with what follows
     config.swap()
-    l.wait_for("the link again", lambda: ups() == 4)
+    l.wait_for("both links again", lambda: ups() == [4, 4])
     assert p.log().count("the secrets have changed") == 1, p.log()
     p.end()
 

@@ -45,8 +45,8 @@ const char *wcp_link_secret(const struct wcp_link *l, const char *name);
 struct wcp_bytes wcp_link_secret_bytes(const struct wcp_link *l,
                                        const char *name); /* ptr NULL: absent */
 
-/* The same for the whole provider. Configuration lives as long as the instance. A secret lives until
- * the next config_changed has returned: do not keep it. */
+/* The same for the whole provider. Configuration lives as long as the instance. A secret lives
+ * until the next config_changed has returned: do not keep it. */
 const char *wcp_provider_config(const struct wcp_instance *i, const char *key);
 const char *wcp_provider_secret(const struct wcp_instance *i, const char *name);
 

@@ -5,7 +5,6 @@
 #include "io/files.h"
 #include <assert.h>
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,15 +45,8 @@ static int read_secret(const struct login *l, int which, char **text, struct wcp
 /* Into l->nkey. */
 static int take_seed(struct login *l, struct wcp_err *err)
 {
-    uint8_t seed[32], public[32], secret[64];
-    int rc = nkey_decode_seed(l->seed, NKEY_USER, seed, err);
-    if (rc)
-        return wcp_wrap(err, "NATS login: user seed");
-    crypto_sign_seed_keypair(public, secret, seed);
-    nkey_encode_public(NKEY_USER, public, l->nkey);
-    sodium_memzero(seed, sizeof seed);
-    sodium_memzero(secret, sizeof secret);
-    return 0;
+    int rc = nkey_public(l->seed, NKEY_USER, l->nkey, err);
+    return rc ? wcp_wrap(err, "NATS login: user seed") : 0;
 }
 
 static int read_seed(struct login *l, struct wcp_err *err)

@@ -535,8 +535,8 @@ int wcp_main(int argc, char **argv, const struct wcp_provider *provider)
     p->started_ns = uv_hrtime();
     p->armed = TIMER_NEVER;
     p->work = (struct work_count){.idle = on_no_work, .ctx = p};
-    mallopt(M_ARENA_MAX, 1);        /* the other threads sleep: not worth a heap for each */
-    (void)signal(SIGPIPE, SIG_IGN); /* cannot fail for a signal that exists */
+    mallopt(M_ARENA_MAX, 1);         /* the other threads sleep: not worth a heap for each */
+    (void)signal(SIGPIPE, SIG_IGN);  /* cannot fail for a signal that exists */
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets are in our memory: no core dump, no debugger */
     open_standard_files();
     if (check_files(&err)) {

@@ -14,6 +14,7 @@
 
 #define SETTLE_MS 100 /* who writes one file mostly writes another */
 #define LOOK_MS   10000
+#define UNREAD    UINT64_MAX /* no file's stamp */
 
 static int put_config(void *ctx, const char *name, struct wcp_bytes value, struct wcp_err *err)
 {
@@ -136,7 +137,7 @@ static void read_again(struct mounts_watch *w)
             wcp_log(WCP_ERROR, "changed files cannot be read: what was read before stays", "why",
                     err.msg, NULL);
         memcpy(w->why, err.msg, sizeof w->why);
-        w->folders[0].stamp = w->folders[1].stamp = 0; /* try again */
+        w->folders[0].stamp = w->folders[1].stamp = UNREAD; /* try again */
     } else {
         w->why[0] = '\0';
         w->changed(w->ctx, &config, &secrets);
@@ -153,10 +154,9 @@ static void on_look(uv_timer_t *t)
         read_again(w);
 }
 
-struct mounts_watch *mounts_watch(uv_loop_t *loop, const struct mounts *m,
-                                  void (*changed)(void *ctx, struct config *config,
-                                                  struct secrets *secrets),
-                                  void *ctx)
+struct mounts_watch *
+mounts_watch(uv_loop_t *loop, const struct mounts *m,
+             void (*changed)(void *ctx, struct config *config, struct secrets *secrets), void *ctx)
 {
     if (!m->config_dir && !m->secrets_dir)
         return NULL;
@@ -167,6 +167,7 @@ struct mounts_watch *mounts_watch(uv_loop_t *loop, const struct mounts *m,
     for (size_t i = 0; i < 2; i++) {
         uv_fs_event_init(loop, &w->folders[i].event);
         w->folders[i].event.data = w;
+        w->folders[i].stamp = UNREAD;
     }
     uv_timer_init(loop, &w->look);
     w->look.data = w;

@@ -22,10 +22,9 @@ struct mounts_watch;
 /* changed is called from the loop when a folder has changed and could be read; it may take the
  * content of both. What cannot be read is logged and tried again; until then the former stays. m
  * outlives the watch. NULL: there is no folder. */
-struct mounts_watch *mounts_watch(struct uv_loop_s *loop, const struct mounts *m,
-                                  void (*changed)(void *ctx, struct config *config,
-                                                  struct secrets *secrets),
-                                  void *ctx);
+struct mounts_watch *
+mounts_watch(struct uv_loop_s *loop, const struct mounts *m,
+             void (*changed)(void *ctx, struct config *config, struct secrets *secrets), void *ctx);
 void mounts_unwatch(struct mounts_watch *w); /* freed while the loop runs on; NULL is allowed */
 
 #endif

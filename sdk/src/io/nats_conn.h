@@ -42,12 +42,12 @@ struct nats_conn {
     size_t tried;      /* of servers, since the last pause */
     unsigned pauses;
     struct probe *probe;
-    bool server_wants_tls; /* the one that answered */
-    char *why;             /* it did not connect, as logged last */
+    char *why; /* it did not connect, as logged last */
 
     natsConnection *nc;
     bool up, was_up, closing;
-    uint64_t up_ms; /* since when it is up */
+    bool server_wants_tls; /* the one that answered */
+    uint64_t up_ms;        /* since when it is up */
     uv_work_t close_work;
     bool closed, told_closed; /* by natsConnection_Close, and by its callback */
     natsInbox *inbox;

@@ -16,7 +16,7 @@
 struct links {
     struct links_config c;
     struct shared_secrets *provided; /* the provider's; NULL: links see none of them */
-    struct wcp_map *by_peer; /* of those that do not drain; see key() */
+    struct wcp_map *by_peer;         /* of those that do not drain; see key() */
     struct link *all;
     size_t count, max;
     unsigned sync;
@@ -317,8 +317,8 @@ static void put_again(struct link *l, uint64_t told_at)
     }
 }
 
-/* What its content tells: its secrets and its codec. err says what is wrong with it; code 0: nothing.
- * why: the lattice lacks what it needs; may be NULL. */
+/* What its content tells: its secrets and its codec. err says what is wrong with it; code 0:
+ * nothing. why: the lattice lacks what it needs; may be NULL. */
 static void read_content(struct link *l, const char *why, struct wcp_err *err)
 {
     if (why)
@@ -401,17 +401,16 @@ void links_put(struct links *t, struct linkdef *def)
 
 void links_put_local(struct links *t, struct linkdef *def, bool of_provider)
 {
-    put(t, def,
-        (struct origin){.told_at = now(t), .local = true, .of_provider = of_provider});
+    put(t, def, (struct origin){.told_at = now(t), .local = true, .of_provider = of_provider});
 }
 
-void links_provide_secrets(struct links *t, struct shared_secrets *s)
+void links_renew(struct links *t, bool local)
 {
-    struct shared_secrets *former = t->provided;
-    t->provided = secrets_hold(s);
     for (struct link *old = t->all, *next; old; old = next) {
-        next = old->next; /* new ones come in front */
+        next = old->next;                                /* new ones come in front */
         if (old->state == LINK_DRAINING || old->useless) /* that waits for other content */
+            continue;
+        if (old->local && !local)
             continue;
         struct linkdef def;
         struct wcp_err err = {0};
@@ -425,6 +424,13 @@ void links_provide_secrets(struct links *t, struct shared_secrets *s)
         read_content(l, NULL, &err);
         replace(old, l, &err);
     }
+}
+
+void links_provide_secrets(struct links *t, struct shared_secrets *s)
+{
+    struct shared_secrets *former = t->provided;
+    t->provided = secrets_hold(s);
+    links_renew(t, true);
     secrets_drop(former);
 }
 

@@ -162,6 +162,7 @@ void instance_config(struct wcp_instance *i, struct config *c)
         if (i->def->config_changed)
             i->def->config_changed(i);
         local_links_put(i->links, i->def, &i->hd);
+        links_renew(i->links, false);
     }
 }
 

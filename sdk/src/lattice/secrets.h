@@ -24,8 +24,8 @@ struct shared_secrets {
     size_t refs;
     struct secrets secrets;
 };
-struct shared_secrets *secrets_share(struct secrets *s);        /* takes the content of *s */
-struct shared_secrets *secrets_hold(struct shared_secrets *s);  /* another one; NULL is allowed */
-void secrets_drop(struct shared_secrets *s);                    /* NULL is allowed */
+struct shared_secrets *secrets_share(struct secrets *s);       /* takes the content of *s */
+struct shared_secrets *secrets_hold(struct shared_secrets *s); /* another one; NULL is allowed */
+void secrets_drop(struct shared_secrets *s);                   /* NULL is allowed */
 
 #endif
