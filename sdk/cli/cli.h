@@ -11,6 +11,7 @@
     X(NATS, "nats", "URL", 0, "NATS server (WCP_NATS_URL, else nats://127.0.0.1:4222)")            \
     X(LATTICE, "lattice", "NAME", 0, "lattice (WCP_LATTICE, else default)")                        \
     NATS_LOGIN(X)                                                                                  \
+    X(JS_DOMAIN, "js-domain", "NAME", 0, "JetStream domain of the lattice (WCP_JS_DOMAIN)")        \
     X(TIMEOUT, "timeout", "MS", 0, "wait at most this long for an answer (2000)")                  \
     X(HELP, "help", NULL, 0, "print what the command does, and its options")                       \
     X(MAN, "man", "DIR", 0, "write the manual pages of all commands into DIR")                     \

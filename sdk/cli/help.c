@@ -17,6 +17,7 @@ static const char environment[] = "These stand for options that are not given:\n
     NATS_LOGIN(X)
 #undef X
         "  WCP_LATTICE  --lattice\n"
+        "  WCP_JS_DOMAIN  --js-domain\n"
         "  WCP_WIT  --wit";
 
 /* The next line of a text; false: there is none. */

@@ -224,6 +224,17 @@ const char *session_lattice(const struct session *s)
     return s->lattice;
 }
 
+const char *session_js_domain(const struct session *s)
+{
+    return s->o->value[OPT_JS_DOMAIN];
+}
+
+void session_js_prefix(const struct session *s, struct wcp_buf *b)
+{
+    const char *domain = session_js_domain(s);
+    wcp_buf_fmt(b, "$JS%s%s.API.", domain ? "." : "", domain ? domain : "");
+}
+
 void session_tell(struct session *s, const char *subject, struct wcp_bytes data)
 {
     struct wcp_transport *t = nats_conn_transport(s->nats);

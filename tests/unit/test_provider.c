@@ -982,6 +982,17 @@ TEST(standalone_links_of_a_file_stay_whatever_the_buckets_and_messages_say)
     send_to(CONTROL "linkdefs.del", NULL, LINK("a", "default", "{}"), NULL);
     quiet(120000);
     CHECK_STR(story, "start; up default; ");
+    /* But it is made anew, once, by what the provider itself is told. */
+    story[0] = '\0';
+    struct config c = {0};
+    config_put(&c, "k", "9");
+    instance_config(instance, &c);
+    tick(0);
+    CHECK_STR(story, "config 9; up default; down default; ");
+    story[0] = '\0';
+    change_secret("new");
+    tick(0);
+    CHECK_STR(story, "config 9; up default; down default; ");
     stop();
 }
 
