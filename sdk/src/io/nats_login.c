@@ -1,9 +1,9 @@
-/* login.c: who we are to NATS servers, and TLS.
+/* nats_login.c: who we are to NATS servers, and TLS.
  *
  * libnats reads a credentials file itself, each time it connects. All else it takes as texts and
  * keeps, so what it does by itself after a lost connection is done with what files held before;
  * nats.c then begins anew (login_has_changed). */
-#include "io/login.h"
+#include "io/nats_login.h"
 #include "io/files.h"
 #include <assert.h>
 #include <errno.h>
