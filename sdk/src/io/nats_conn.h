@@ -1,9 +1,9 @@
-/* nats_conn.h: the connection, shared by its two halves: nats.c (connecting, ending) and
+/* nats_conn.h: the connection, shared by its parts: nats.c (connecting, ending) and
  * nats_messages.c (what is sent and received while it is up). */
 #ifndef IO_NATS_CONN_H
 #define IO_NATS_CONN_H
 
-#include "io/login.h"
+#include "io/nats_login.h"
 #include <stdatomic.h>
 #include <uv.h>
 

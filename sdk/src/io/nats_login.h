@@ -1,7 +1,7 @@
-/* login.h: who we are to NATS servers, and TLS: what nats_config tells, set on each new connection
- * so that files which were changed meanwhile count. */
-#ifndef LOGIN_H
-#define LOGIN_H
+/* nats_login.h: who we are to NATS servers, and TLS: what nats_config tells, set on each new
+ * connection so that files which were changed meanwhile count. */
+#ifndef NATS_LOGIN_H
+#define NATS_LOGIN_H
 
 #include "io/nats.h"
 #include "io/probe.h"

@@ -1,7 +1,7 @@
-/* login.c: who we are to NATS servers, and TLS.
+/* nats_login.c: who we are to NATS servers, and TLS.
  *
  * All is set for each connection anew, so that files which have changed meanwhile count. */
-#include "io/login.h"
+#include "io/nats_login.h"
 #include "io/files.h"
 #include <assert.h>
 #include <errno.h>
