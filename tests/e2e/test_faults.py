@@ -4,6 +4,7 @@
 Two replicas of a standalone keyvalue-redis under callers, each fault for real. What docs/failures.md says, and with figures."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -158,5 +159,17 @@ def a_slow_consumer_is_cut_off_and_comes_back():
     s.close()
 
 
-l.run([nats_is_killed_and_restarted, a_provider_is_killed, the_last_provider_is_killed, a_provider_stands_still,
-       a_slow_consumer_is_cut_off_and_comes_back])
+def each_row_of_the_document_has_its_tests():
+    with open(l.ROOT / "docs/failures.md", encoding="utf-8") as f:
+        rows = [line for line in f if line.startswith("| ") and not line.startswith("| fault ")]
+    assert len(rows) > 20, len(rows)
+    for row in rows:
+        tests = re.findall(r"`(test_\w+)\.(\w+)`", row.rsplit(" | ", 1)[1])
+        assert tests, f"no test: {row}"
+        for name, function in tests:
+            with open(l.ROOT / f"tests/e2e/{name}.py", encoding="utf-8") as f:
+                assert f"def {function}():" in f.read(), f"{name}.py has no {function}: {row}"
+
+
+l.run([each_row_of_the_document_has_its_tests, nats_is_killed_and_restarted, a_provider_is_killed, the_last_provider_is_killed,
+       a_provider_stands_still, a_slow_consumer_is_cut_off_and_comes_back])

@@ -664,6 +664,14 @@ TEST(standalone_link_that_was_in_the_bucket_has_no_such_grace)
     run_js(0);
     run_js(1000);
     CHECK_STR(story, "start; up default; up one; up default; down default; down default; ");
+    js_put(L, "COMPONENT_d", "{\"links\":[" KVLINK("d", "") "]}");
+    run_js(0);
+    story[0] = '\0';
+    send_to(CONTROL "linkdefs.put", NULL, LINK("d", "default", "{}"), NULL); /* it is known */
+    js_put(L, "COMPONENT_d", NULL);
+    run_js(0);
+    run_js(1000);
+    CHECK_STR(story, "down default; ");
     stop();
 }
 
@@ -738,6 +746,16 @@ TEST(many_calls_without_a_link_do_not_become_many_readings)
             run_js(k == 0);
     }
     CHECK_INT(js.requests, 2); /* once a second */
+    stop();
+}
+
+TEST(a_call_that_waits_for_its_link_fails_when_that_fails)
+{
+    start("");
+    heard(call("a", "one"));
+    up_fails = "no backend";
+    send_to(CONTROL "linkdefs.put", NULL, LINK("a", "one", "{}"), NULL);
+    CHECK_LOGGED("its link 'one' does not work: no backend");
     stop();
 }
 

@@ -193,7 +193,7 @@ struct rpc_links links_for_rpc(struct links *t)
 
 static void tell_added(const struct link *l)
 {
-    if (l->up && l->c->added)
+    if (l->c->added)
         l->c->added(l->c->ctx);
 }
 
@@ -202,7 +202,8 @@ static void on_due(struct timer *timer)
     struct link *l = (struct link *)((char *)timer - offsetof(struct link, due));
     if (l->state != LINK_DRAINING) {
         link_try(l);
-        tell_added(l);
+        if (l->up)
+            tell_added(l);
         return;
     }
     link_down(l);
@@ -313,7 +314,8 @@ static void put_again(struct link *l, uint64_t told_at)
         l->told_at = told_at;
     if (!l->up) { /* somebody wants it, now */
         link_hurry(l);
-        tell_added(l);
+        if (l->up)
+            tell_added(l);
     }
 }
 

@@ -49,7 +49,7 @@ struct links_config {
     const char *host_xkey, *xkey_seed; /* to open sealed secrets; "" none */
     struct wcp_transport *transport;   /* for its clock */
     uint32_t drain_ms;
-    void (*added)(void *ctx); /* a link is up */
+    void (*added)(void *ctx); /* there is a link: it is up, or known not to work */
     /* May be NULL. A link has come into another state; within calls of providers, too. A changed
      * link is told as draining before its new self is told. */
     void (*changed)(void *ctx, const struct link_view *v);
