@@ -301,6 +301,8 @@ def the_documented_permissions_are_enough():
     server, lattice = guarded()
     put = {**lattice.link("comp", "kv"), "source_config": [], "target_config": ["conf"]}
     lattice.nats.request("$KV.CONFIGDATA_test.conf", b'{"a":"1"}')
+    for i in range(8):  # so much that it comes with flow control
+        lattice.nats.request(f"$KV.LATTICEDATA_test.COMPONENT_large{i}", b'{"links":[],"x":"%s"}' % (b"x" * 600_000))
     lattice.nats.request("$KV.LATTICEDATA_test.COMPONENT_comp", json.dumps({"url": "", "links": [put]}).encode())
     p = Alone(server, "--nats-user", "kv", "--nats-password-file", write("least", "least"), "--log", "debug")
     p.lattice = lattice
@@ -319,7 +321,7 @@ def the_documented_permissions_are_enough():
 
 def what_is_not_permitted_is_told():
     for without, text in (("default.kv.wrpc".replace("default", "test"), 'Subscription to \\"test.kv.wrpc.0.0.1'),
-                          ("STREAM.INFO.KV_LATTICEDATA", 'Publish to \\"$JS.API.STREAM.INFO.KV_LATTICEDATA_test')):
+                          ("CREATE.KV_LATTICEDATA", 'Publish to \\"$JS.API.CONSUMER.CREATE.KV_LATTICEDATA_test')):
         server, lattice = guarded(without)
         p = Alone(server, "--nats-user", "kv", "--nats-password-file", write("least", "least"))
         line = json.loads(p.logged("does not permit", text))

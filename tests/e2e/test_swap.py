@@ -107,7 +107,7 @@ def in_another_jetstream_domain():
     assert r.returncode == 1 and "no host has been in lattice" in r.stderr, (r.stdout, r.stderr)
     did(wcp("swap", "comp", "wasi:keyvalue", "--to", "new", "--js-domain", "hub", port=leaf.port))
     assert stored("comp", stores)[0]["target"] == "new"
-    has_lost_its_link(old)
+    gone(old)
     for one in (old, new):
         one.leave()
     for one in (leaf, hub):
