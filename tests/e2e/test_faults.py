@@ -171,5 +171,5 @@ def each_row_of_the_document_has_its_tests():
                 assert f"def {function}():" in f.read(), f"{name}.py has no {function}: {row}"
 
 
-l.run([each_row_of_the_document_has_its_tests, nats_is_killed_and_restarted, a_provider_is_killed, the_last_provider_is_killed, a_provider_stands_still,
-       a_slow_consumer_is_cut_off_and_comes_back])
+l.run([each_row_of_the_document_has_its_tests, nats_is_killed_and_restarted, a_provider_is_killed, the_last_provider_is_killed,
+       a_provider_stands_still, a_slow_consumer_is_cut_off_and_comes_back])

@@ -1,6 +1,7 @@
 /* test_provider.c: an instance from its start to its last word. */
 #include "lattice/provider.h"
 #include "base/timer.h"
+#include "lattice/secrets.h"
 #include "capture.h"
 #include "fake_js.h"
 #include "lattice/local.h"
@@ -332,6 +333,43 @@ TEST(a_changed_configuration_is_told_and_an_equal_one_is_not)
     send_to(CONTROL "config.update", NULL, "{\"m\":2}", NULL);
     CHECK_STR(wcp_provider_config(instance, "m"), "2");
     CHECK_INT(instance_malformed(instance), 1);
+    stop();
+}
+
+static void change_secret(const char *value)
+{
+    struct secrets s = {0};
+    CHECK_INT(
+        secrets_put(&s, "pw", (struct wcp_bytes){(const uint8_t *)value, strlen(value)}, NULL), 0);
+    instance_secrets(instance, &s);
+    CHECK(!s.at); /* taken */
+}
+
+TEST(changed_secrets_are_told_and_links_see_them_only_without_a_host)
+{
+    start(LINK("a", "one", "{}"));
+    CHECK_STR(wcp_provider_secret(instance, "pw"), "s");
+    change_secret("s");
+    CHECK_STR(story, "start; up one; ");
+    change_secret("t");
+    CHECK_STR(wcp_provider_secret(instance, "pw"), "t");
+    CHECK_STR(story, "start; up one; config 0; ");
+    stop();
+    story[0] = '\0';
+    make(true, LINK("a", "one", "{}"));
+    change_secret("early");
+    CHECK_INT(instance_start(instance, NULL), 0);
+    CHECK_STR(story, "start; up one; ");
+    change_secret("later");
+    tick(0);
+    CHECK_STR(story, "start; up one; config 0; up one; down one; ");
+    struct config c = {0};
+    config_put(&c, "k", "9");
+    instance_config(instance, &c);
+    CHECK_STR(story, "start; up one; config 0; up one; down one; config 9; up one; ");
+    instance_drain(instance, 0);
+    change_secret("too late");
+    CHECK_STR(story, "start; up one; config 0; up one; down one; config 9; up one; ");
     stop();
 }
 
@@ -962,6 +1000,17 @@ TEST(standalone_links_of_a_file_stay_whatever_the_buckets_and_messages_say)
     send_to(CONTROL "linkdefs.del", NULL, LINK("a", "default", "{}"), NULL);
     quiet(120000);
     CHECK_STR(story, "start; up default; ");
+    /* But it is made anew, once, by what the provider itself is told. */
+    story[0] = '\0';
+    struct config c = {0};
+    config_put(&c, "k", "9");
+    instance_config(instance, &c);
+    tick(0);
+    CHECK_STR(story, "config 9; up default; down default; ");
+    story[0] = '\0';
+    change_secret("new");
+    tick(0);
+    CHECK_STR(story, "config 9; up default; down default; ");
     stop();
 }
 

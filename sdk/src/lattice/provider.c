@@ -34,7 +34,8 @@
 
 struct wcp_instance {
     const struct wcp_provider *def;
-    struct hostdata hd;
+    struct hostdata hd;             /* its secrets are in: */
+    struct shared_secrets *secrets; /* and links may hold them, too */
     struct instance_env env;
     struct rpc *rpc;
     struct links *links;
@@ -70,6 +71,13 @@ static void compare_at(struct wcp_instance *i, uint64_t at)
 {
     if (at != TIMER_NEVER && (!i->compare.pos || at < i->compare.at))
         timers_set(&i->timers, &i->compare, at);
+}
+
+/* Under a host a link has its own secrets only. Without one nobody seals any. */
+static void provide_secrets(struct wcp_instance *i)
+{
+    if (i->hd.standalone || i->hd.listens)
+        links_provide_secrets(i->links, i->secrets);
 }
 
 /* --- what control messages ask for --- */
@@ -140,9 +148,8 @@ static void on_host_stop(void *ctx, uint32_t limit_ms)
     instance_drain(ctx, limit_ms);
 }
 
-static void on_config(void *ctx, struct config *c)
+void instance_config(struct wcp_instance *i, struct config *c)
 {
-    struct wcp_instance *i = ctx;
     if (config_equal(&i->hd.config, c)) {
         config_free(c); /* hosts send one after every start */
         return;
@@ -155,7 +162,30 @@ static void on_config(void *ctx, struct config *c)
         if (i->def->config_changed)
             i->def->config_changed(i);
         local_links_put(i->links, i->def, &i->hd);
+        links_renew(i->links, false);
     }
+}
+
+static void on_config(void *ctx, struct config *c)
+{
+    instance_config(ctx, c);
+}
+
+void instance_secrets(struct wcp_instance *i, struct secrets *s)
+{
+    struct shared_secrets *former = i->secrets;
+    if (secrets_equal(&former->secrets, s)) {
+        secrets_free(s);
+        return;
+    }
+    i->secrets = secrets_share(s);
+    wcp_log(WCP_INFO, "the secrets have changed", NULL);
+    if (i->state == RUNNING) {
+        if (i->started && i->def->config_changed)
+            i->def->config_changed(i);
+        provide_secrets(i);
+    }
+    secrets_drop(former);
 }
 
 /* --- starting --- */
@@ -202,6 +232,7 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
     i->def = def;
     i->hd = *hd;
     *hd = (struct hostdata){0};
+    i->secrets = secrets_share(&i->hd.secrets);
     i->env = *env;
     i->check.fn = on_check;
     i->compare.fn = on_compare;
@@ -218,6 +249,7 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
         .missing = on_link_missing,
         .ctx = i,
     });
+    provide_secrets(i);
     i->rpc = rpc_new(&(struct rpc_config){
         .transport = env->transport,
         .lattice = i->hd.lattice,
@@ -439,6 +471,7 @@ void instance_free(struct wcp_instance *i)
     for (size_t k = 0; k < i->old_count; k++)
         config_free(&i->old[k]);
     free(i->old);
+    secrets_drop(i->secrets);
     hostdata_free(&i->hd);
     free(i);
 }
@@ -582,7 +615,7 @@ const char *wcp_provider_config(const struct wcp_instance *i, const char *key)
 
 const char *wcp_provider_secret(const struct wcp_instance *i, const char *name)
 {
-    const struct secret *s = secrets_get(&i->hd.secrets, name);
+    const struct secret *s = secrets_get(&i->secrets->secrets, name);
     return s ? (const char *)s->value : NULL;
 }
 

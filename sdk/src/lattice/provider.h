@@ -31,6 +31,10 @@ int instance_start(struct wcp_instance *i, struct wcp_err *err);
 void instance_drain(struct wcp_instance *i, uint32_t limit_ms);
 void instance_free(struct wcp_instance *i); /* at once; calls that run are failed */
 
+/* The provider's own configuration and secrets are these now; both take the content. Nothing
+ * happens when they are the same as before. */
+void instance_config(struct wcp_instance *i, struct config *c);
+void instance_secrets(struct wcp_instance *i, struct secrets *s);
 /* Somebody has connected to call us (hd->listens). Takes ownership of c. */
 void instance_accept(struct wcp_instance *i, struct wcp_conn *c);
 void instance_message(struct wcp_instance *i, int sub, struct wcp_msg *m);
