@@ -45,8 +45,8 @@ struct wcp_instance {
     /* Standalone only. */
     struct lattice_watch *lattice; /* NULL: not yet, or no more */
     bool read_once, unreadable;
-    uint64_t doubt_until; /* the bucket does not take links away before */
-    struct instance_stats stats;
+    uint64_t doubt_until;      /* the bucket does not take links away before */
+    uint64_t outages, rewinds; /* as metrics have them */
     void *data;
     /* Former configurations: what wcp_provider_config gave out lives as long as the instance. */
     struct config *old;
@@ -325,7 +325,7 @@ static void tell_unreadable(struct wcp_instance *i, const struct wcp_err *err)
     if (i->unreadable)
         return;
     i->unreadable = true;
-    i->stats.unreadable++;
+    i->outages++;
     snprintf(count, sizeof count, "%zu", links_count(i->links));
     wcp_log(WCP_WARN,
             err->code == WCP_ENOENT && i->read_once
@@ -343,7 +343,7 @@ static void on_stored_done(void *ctx, const struct lattice_state *s)
     if (i->state != RUNNING)
         return;
     if (s->older) {
-        i->stats.older++;
+        i->rewinds++;
         i->doubt_until = now(i) + LINK_GRACE_MS;
         wcp_log(WCP_WARN,
                 "the bucket of the lattice's links has lost writes, or was made anew: links that "
@@ -546,11 +546,6 @@ void instance_tick(struct wcp_instance *i)
     }
 }
 
-const struct instance_stats *instance_stats(const struct wcp_instance *i)
-{
-    return &i->stats;
-}
-
 uint64_t instance_malformed(const struct wcp_instance *i)
 {
     return i->control.malformed;
@@ -584,6 +579,16 @@ void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp
     metric_alone(b, "wcp_malformed_control_messages_total", "counter",
                  "Messages about links, health and the like that were malformed: ignored.",
                  i->control.malformed);
+    if (!i->lattice)
+        return; /* a host reads the buckets, or there are none */
+    metric_alone(b, "wcp_lattice_readable", "gauge",
+                 "1 while the lattice's buckets can be read; else the links known before serve.",
+                 i->read_once && !i->unreadable);
+    metric_alone(b, "wcp_lattice_outages_total", "counter",
+                 "Times that the lattice's buckets could not be read any more, or not yet.",
+                 i->outages);
+    metric_alone(b, "wcp_lattice_rewinds_total", "counter",
+                 "Times that the bucket of links had lost writes, or was made anew.", i->rewinds);
 }
 
 void instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b)

@@ -46,12 +46,6 @@ void instance_reconnected(struct wcp_instance *i);
 uint64_t instance_next(const struct wcp_instance *i); /* when to tick; TIMER_NEVER: not at all */
 void instance_tick(struct wcp_instance *i);
 
-/* How often the buckets of the lattice's links could not be read any more, and how often they had
- * lost writes. */
-struct instance_stats {
-    uint64_t unreadable, older;
-};
-const struct instance_stats *instance_stats(const struct wcp_instance *i);
 /* Link and control messages, and links in HostData, that were ignored because they are malformed.
  */
 uint64_t instance_malformed(const struct wcp_instance *i);
