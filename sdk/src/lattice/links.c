@@ -409,10 +409,8 @@ void links_put_local(struct links *t, struct linkdef *def, bool of_provider)
 void links_renew(struct links *t, bool local)
 {
     for (struct link *old = t->all, *next; old; old = next) {
-        next = old->next;                                /* new ones come in front */
-        if (old->state == LINK_DRAINING || old->useless) /* that waits for other content */
-            continue;
-        if (old->local && !local)
+        next = old->next; /* new ones come in front */
+        if (old->state == LINK_DRAINING || old->useless || (old->local && !local))
             continue;
         struct linkdef def;
         struct wcp_err err = {0};
