@@ -189,6 +189,19 @@ def enclosed():
     expect("root", [m[5].split(",")[0] for m in mounts if m[4] == "/"], ["ro"])
 
 
+def probed():
+    """The kubelet asks the admin port: ready as long as the link works, and never killed for its backend."""
+    def ready():
+        return {c["type"]: c["status"] for c in pod()["status"]["conditions"]}["Ready"]
+    expect("ready", ready(), "True")
+    before = container(pod())["restartCount"]
+    redis.kill()
+    until("not ready without Redis", lambda: expect("ready", ready(), "False"))
+    redis.start()
+    until("ready again", lambda: expect("ready", ready(), "True"))
+    expect("restarts", container(pod())["restartCount"], before)
+
+
 def logs():
     log_lines(node.kubectl("logs", f"deployment/{ID}"))
 
@@ -288,7 +301,7 @@ def main():
         sys.exit(1)
     print(f"the node is ready after {time.monotonic() - began:.0f} s", flush=True)
     try:
-        run_tests([deployed, answers_from_outside, enclosed, logs, killed, rolled, memory, stopped, certificates])
+        run_tests([deployed, answers_from_outside, enclosed, probed, logs, killed, rolled, memory, stopped, certificates])
     except SystemExit as end:
         if end.code:
             keep_folder()
