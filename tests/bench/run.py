@@ -33,7 +33,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.dont_write_bytecode = True
 import lattice
-from processes import BIN, end_process, start
+from processes import BIN, accepts, end_process, start
 
 IN_FLIGHT = (1, 16, 64)
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
@@ -137,7 +137,7 @@ class Bench:
                                            config={"URL": f"redis://127.0.0.1:{self.redis.port}"}))
         p = start([*argv, "--host-data", config, "--listen", "unix:" + path], log=self.log, env={})
         lattice.wait_for("an answer over NATS", self.is_served)
-        lattice.wait_for("the socket", lambda: os.path.exists(path))
+        lattice.wait_for("the socket", lambda: accepts(path))
         nats, unix = [], []
         for _ in range(count):
             nats.append({n: self.load(p, n) for n in IN_FLIGHT})

@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import lattice as l
 from lattice import BIN, temporary_path, wait_for
-from processes import ROOT, SANITIZED, start
+from processes import ROOT, SANITIZED, accepts, start
 
 WCP = BIN / "wcp"
 WIT = str(ROOT / "tests/wit")
@@ -362,7 +362,7 @@ def a_provider_serves_who_is_linked():
 def providers_answer_on_sockets():
     kv = standalone("keyvalue-memory", "--listen", f"unix:{temporary_path('kv.sock')}")
     over = ("--unix", temporary_path("kv.sock"))
-    wait_for("its socket", lambda: os.path.exists(over[1]))
+    wait_for("its socket", lambda: accepts(over[1]))
     expect([*over, "store.set", '""', '"k"', f"@{ROOT}/LICENSE"], out="ok\n")
     status, out, _ = wcp(*over, "store.get", '""', '"k"', "--text")
     assert status == 0 and "License" in out, out

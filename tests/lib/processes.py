@@ -103,6 +103,12 @@ def _listens(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+def accepts(path):
+    """Whether somebody listens on that Unix socket. Its file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(path) == 0
+
+
 class Server:
     """A nats-server or redis-server that can be killed, paused and started again on its port."""
 

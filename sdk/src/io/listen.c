@@ -146,8 +146,10 @@ static int open_path(struct listeners *all, const struct sockaddr_un *a, struct 
         close(fd);
         return rc;
     }
-    wcp_logf(WCP_INFO, "listening on unix:%s", a->sun_path);
-    return add(all, fd, a->sun_path, err);
+    rc = add(all, fd, a->sun_path, err);
+    if (!rc)
+        wcp_logf(WCP_INFO, "listening on unix:%s", a->sun_path);
+    return rc;
 }
 
 static int open_port(struct listeners *all, const struct addrinfo *a, struct wcp_err *err)
@@ -168,8 +170,10 @@ static int open_port(struct listeners *all, const struct addrinfo *a, struct wcp
         return rc;
     }
     address_print((const struct sockaddr *)&bound, text);
-    wcp_logf(WCP_INFO, "listening on %s", text);
-    return add(all, fd, "", err);
+    int rc = add(all, fd, "", err);
+    if (!rc)
+        wcp_logf(WCP_INFO, "listening on %s", text);
+    return rc;
 }
 
 static int open_address(struct listeners *all, const char *text, struct wcp_err *err)
