@@ -17,8 +17,8 @@ Environment:
 Then each of ours alone, listening on a Unix socket besides: the same calls over NATS and over the socket, in
 turn, in one process of it. keyvalue-memory shows the transports; with keyvalue-redis both hold a round trip to Redis.
 
-All figures are medians over the rounds. CPU is the provider's alone, all its threads. Memory is what
-smaps_rollup says: idle half a second after the first answer, load at the end of each measurement
+All figures are medians over the rounds. CPU is the provider's alone, all its threads. Memory is its
+own (anonymous): idle half a second after the first answer, load at the end of each measurement
 with the provider running since the first. Ready is from spawn to the first served get.
 """
 import json
@@ -33,7 +33,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.dont_write_bytecode = True
 import lattice
-from processes import BIN, accepts, end_process, start
+from processes import BIN, accepts, anonymous_kib, end_process, start
 
 IN_FLIGHT = (1, 16, 64)
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
@@ -58,16 +58,6 @@ def cpu_ns(pid):
         except FileNotFoundError:
             pass  # a thread has ended in between
     return total
-
-
-def memory_kib(pid):
-    figures = {}
-    with open(f"/proc/{pid}/smaps_rollup") as f:
-        for line in f:
-            name, _, rest = line.partition(":")
-            if rest.strip().endswith("kB"):
-                figures[name] = int(rest.split()[0])
-    return figures["Anonymous"], figures["Pss"]
 
 
 # --- measuring ---
@@ -119,14 +109,14 @@ class Bench:
                 before = cpu_ns(p.pid)
             elif line == b"end\n":
                 cpu = cpu_ns(p.pid) - before
-                anonymous, pss = memory_kib(p.pid)
+                anonymous = anonymous_kib(p.pid)
             else:
                 figures = json.loads(line)
         watchdog.cancel()
         end_process(b, 3)
         if not figures or not figures["calls"]:
             raise Failure(f"bench has counted no call with {in_flight} in flight")
-        figures.update(cpu_us=cpu / 1000 / figures["calls"], anonymous_kib=anonymous, pss_kib=pss)
+        figures.update(cpu_us=cpu / 1000 / figures["calls"], anonymous_kib=anonymous)
         return figures
 
     def socket_rounds(self, argv, count):
@@ -154,7 +144,7 @@ class Bench:
         p, ms = self.start(argv)
         figures["ready_ms"] = statistics.median(figures["ready_ms"] + [ms])
         time.sleep(0.5)
-        figures["idle_anonymous_kib"], figures["idle_pss_kib"] = memory_kib(p.pid)
+        figures["idle_anonymous_kib"] = anonymous_kib(p.pid)
         for n in IN_FLIGHT:
             figures[n] = self.load(p, n)
         end_process(p, 3)
@@ -172,18 +162,18 @@ def middle(rounds, *path):
 
 def table(name, rounds):
     loads(name, rounds)
-    print(f"  idle: {middle(rounds, 'idle_anonymous_kib'):.0f} KiB anonymous, {middle(rounds, 'idle_pss_kib'):.0f} KiB PSS; "
+    print(f"  idle: {middle(rounds, 'idle_anonymous_kib'):.0f} KiB anonymous; "
           f"ready in {middle(rounds, 'ready_ms'):.1f} ms", flush=True)
 
 
 def loads(name, rounds):
     print(f"\n{name}")
     print(f"  {'in flight':>9} {'calls/s':>9} {'p50 µs':>9} {'p99 µs':>9} {'CPU µs/call':>12} "
-          f"{'anon KiB':>9} {'PSS KiB':>9} {'calls':>9} {'failed':>7}")
+          f"{'anon KiB':>9} {'calls':>9} {'failed':>7}")
     for n in IN_FLIGHT:
         m = lambda key: middle(rounds, n, key)
         print(f"  {n:>9} {m('calls_per_s'):>9.0f} {m('p50_us'):>9.1f} {m('p99_us'):>9.1f} {m('cpu_us'):>12.2f} "
-              f"{m('anonymous_kib'):>9.0f} {m('pss_kib'):>9.0f} {sum(r[n]['calls'] for r in rounds):>9} "
+              f"{m('anonymous_kib'):>9.0f} {sum(r[n]['calls'] for r in rounds):>9} "
               f"{sum(r[n]['failed'] + r[n]['warmup_failed'] for r in rounds):>7}", flush=True)
 
 
@@ -193,11 +183,11 @@ def ratios(name, ours, peers):
         return f"{middle(ours, *path) / theirs:.2f}" if theirs else "-"
 
     print(f"\nratios, {name} / peer")
-    print(f"  {'in flight':>9} {'calls/s':>9} {'p50':>9} {'p99':>9} {'CPU/call':>12} {'anon':>9} {'PSS':>9}")
+    print(f"  {'in flight':>9} {'calls/s':>9} {'p50':>9} {'p99':>9} {'CPU/call':>12} {'anon':>9}")
     for n in IN_FLIGHT:
         print(f"  {n:>9} {ratio(n, 'calls_per_s'):>9} {ratio(n, 'p50_us'):>9} {ratio(n, 'p99_us'):>9} "
-              f"{ratio(n, 'cpu_us'):>12} {ratio(n, 'anonymous_kib'):>9} {ratio(n, 'pss_kib'):>9}")
-    print(f"  idle: anonymous {ratio('idle_anonymous_kib')}, PSS {ratio('idle_pss_kib')}; ready {ratio('ready_ms')}")
+              f"{ratio(n, 'cpu_us'):>12} {ratio(n, 'anonymous_kib'):>9}")
+    print(f"  idle: anonymous {ratio('idle_anonymous_kib')}; ready {ratio('ready_ms')}")
 
 
 def transports(name, nats, unix):

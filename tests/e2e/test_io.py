@@ -14,6 +14,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../host"))
 import lattice as l
+from processes import anonymous_kib
 from keys import Key
 
 NAME = "keyvalue-memory"
@@ -44,11 +45,6 @@ class Alone(l.Provider):
         self.log_path = l.temporary_path(f"alone-{time.monotonic_ns()}.log")
         with open(self.log_path, "wb") as log:
             self.process = l.start([EXE, *args], stdin=stdin, stderr=log, env=env or {})
-
-
-def memory_kib(pid):
-    with open(f"/proc/{pid}/smaps_rollup") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("Anonymous:"))
 
 
 # --- being told ---
@@ -429,7 +425,7 @@ def it_is_ready_soon_and_small():
         line = p.logged('"msg":"ready"', '"ms"')
         ready.append(float(line.split('"ms":"')[1].split('"')[0]))
         time.sleep(0.1)
-        memory = memory_kib(p.process.pid)
+        memory = anonymous_kib(p.process.pid)
         p.terminate()
         assert p.wait() == 0
     print(f"   ready in {sorted(ready)[2]} ms, {memory} KiB anonymous")
