@@ -67,7 +67,8 @@ static int run(const struct test *t)
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
-        /* Who computes has so much of a processor, who waits so much time: also on a busy machine. */
+        /* Who computes has so much of a processor, who waits so much time: also on a busy machine.
+         */
         (void)setrlimit(RLIMIT_CPU, &(struct rlimit){60, 60}); /* without it there is the alarm */
         alarm(300);
         t->fn();
