@@ -432,8 +432,8 @@ static void say(FILE *to, const char *text)
         _exit(1);
 }
 
-/* Serves one connection after the other. Who subscribes first gets half of a message, and then the
- * connection's end; who does later gets a whole one. */
+/* Serves one connection after the other. Who subscribes first gets a message, half of another one,
+ * and then the connection's end; who does later gets a whole one. */
 static void serve_half_a_message(int listener)
 {
     for (bool lost = false;;) {
@@ -446,8 +446,10 @@ static void serve_half_a_message(int listener)
                 say(f, "PONG\r\n");
             if (sscanf(line, "SUB s %9s", sid) != 1)
                 continue;
-            fprintf(f, "MSG s %s %d\r\n", sid, lost ? 5 : 1000);
-            say(f, lost ? "again\r\n" : "half of it");
+            fprintf(f, "MSG s %s 5\r\nagain\r\n", sid);
+            if (!lost)
+                fprintf(f, "MSG s %s 100000\r\nhalf of it", sid);
+            say(f, "");
             if (!lost)
                 break;
         }
@@ -474,7 +476,7 @@ TEST(nats_begins_anew_after_half_a_message)
     UNTIL(connected, 1);
     r.t->subscribe(r.t, "s", NULL);
     UNTIL(reconnected, 1);
-    UNTIL(messages, 1);
+    UNTIL(messages, 2);
     CHECK_STR(r.last_data, "again");
     close_rig(&r);
 }

@@ -16,12 +16,13 @@
 #include <string.h>
 #include <wcp/log.h>
 
-/* Exported by libnats (seen in the library 3.4.1, and in the sources 3.8 to 3.13) though not in
- * nats.h: the function is called for each message right after it has been parsed, and may take it.
- * We need it because natsSubscription_NextMsg swallows "503 no responders" without telling whom it
- * was for. */
+/* Exported by libnats (seen in the library 3.4.1, and in the sources 3.8 to 3.14) though not in
+ * nats.h. The first: filter is called for each message right after it has been parsed, and may take
+ * it. We need it because natsSubscription_NextMsg swallows "503 no responders" without telling whom
+ * it was for. The second: see free_half_a_message. */
 extern void natsConn_setFilterWithClosure(
     natsConnection *nc, void (*filter)(natsConnection *nc, natsMsg **m, void *ctx), void *ctx);
+extern natsStatus natsParser_Parse(natsConnection *nc, char *buf, int len);
 
 #define CONNECT_TIMEOUT_MS 1000 /* the server has just answered a probe */
 #define BACKOFF_FIRST_MS   50
@@ -187,6 +188,18 @@ static void went_down(struct nats_conn *n, const char *why)
         n->ev.disconnected(n->ev.ctx);
 }
 
+/* libnats does not free what it has of a message that the connection broke off in. Its parser does
+ * when the message is whole, be it of zeros; the subscriptions are gone, so nobody gets it. Without
+ * a message before (has_parsed) there might be no parser. */
+static void free_half_a_message(struct nats_conn *n)
+{
+    static char zeros[4096];
+    natsStatus s = n->has_parsed ? NATS_OK : NATS_ERR;
+    for (size_t fed = 0; !s && fed <= n->transport.max_payload; fed += sizeof zeros)
+        s = natsParser_Parse(n->nc, zeros, sizeof zeros); /* between messages: an error at once */
+    n->has_parsed = false;
+}
+
 static void drop_connection(struct nats_conn *n)
 {
     for (size_t i = 0; i < n->sub_count; i++)
@@ -195,6 +208,7 @@ static void drop_connection(struct nats_conn *n)
         if (n->order[k].unanswered)
             natsMsg_Destroy(n->order[k].msg);
     n->order_len = 0;
+    free_half_a_message(n);
     natsConnection_Destroy(n->nc);
     n->nc = NULL;
 }
@@ -240,7 +254,7 @@ static int connect_now(struct nats_conn *n, struct wcp_err *err)
     wcp_arena_free(&a);
     if (rc)
         return rc;
-    n->told_closed = false;
+    n->told_closed = n->has_parsed = false;
     natsConn_setFilterWithClosure(n->nc, messages_on_arrival, n);
     for (size_t i = 0; i < n->sub_count; i++)
         if (n->subs[i].subject && !n->subs[i].leaving)

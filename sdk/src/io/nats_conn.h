@@ -46,6 +46,7 @@ struct nats_conn {
 
     natsConnection *nc;
     bool up, was_up, closing;
+    bool has_parsed;       /* a message of nc */
     bool server_wants_tls; /* the one that answered */
     uint64_t up_ms;        /* since when it is up */
     uv_work_t close_work;

@@ -246,6 +246,7 @@ static void leave(struct wcp_transport *t, int sub)
 void messages_on_arrival(natsConnection *nc, natsMsg **m, void *ctx)
 {
     struct nats_conn *n = ctx;
+    n->has_parsed = true;
     if (n->order_len == n->order_cap) {
         n->order_cap = n->order_cap ? 2 * n->order_cap : 64;
         n->order = wcp_realloc(n->order, n->order_cap * sizeof *n->order);
