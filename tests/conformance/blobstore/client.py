@@ -21,12 +21,12 @@ class BrokenOff(Exception):
 
 
 class Running:
-    """A call whose channels are collected: "" is the result, "0.0" the stream in it, ..."""
+    """A call whose channels are collected: "" is the result, "0.0" the stream in it, which on_chunk gets instead."""
 
-    def __init__(self, lattice, target, function, params, source, link, timeout):
+    def __init__(self, lattice, target, function, params, source, link, timeout, on_chunk=None):
         self.nats, self.what, self.timeout = lattice.nats, function, timeout
         self.changed, self.reply, self.refused = threading.Condition(), None, False
-        self.data, self.ended = {}, set()
+        self.data, self.ended, self.on_chunk = {}, set(), on_chunk
         self.subject, self.stop = self.nats.listen(self._on_message)
         self.nats.publish(f"{lattice.name}.{target}.wrpc.0.0.1.{INSTANCE}.{function}", params, self.subject,
                           {"source-id": source, "link-name": link})
@@ -44,6 +44,8 @@ class Running:
                     return
                 if not m.data:
                     self.ended.add(channel)
+                elif channel == "0.0" and self.on_chunk:
+                    self.on_chunk(m.data)
                 else:  # a result may come again, until it is known to be heard: only the first is read
                     self.data.setdefault(channel, bytearray()).extend(m.data)
             self.changed.notify_all()
@@ -146,8 +148,8 @@ class Client:
     def __init__(self, lattice, target, source="comp", link="default", timeout=30):
         self.lattice, self.target, self.source, self.link, self.timeout = lattice, target, source, link, timeout
 
-    def start(self, function, *params):
-        return Running(self.lattice, self.target, function, b"".join(params), self.source, self.link, self.timeout)
+    def start(self, function, *params, on_chunk=None):
+        return Running(self.lattice, self.target, function, b"".join(params), self.source, self.link, self.timeout, on_chunk)
 
     def call(self, function, ok, *params):
         running = self.start(function, *params)
