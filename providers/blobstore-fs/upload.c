@@ -2,7 +2,7 @@
  *
  * The first job opens the draft; then the call is answered, since 1.9 hosts forward what the guest
  * writes only from then on. What comes in collects in one buffer while a worker writes the other
- * one away; when it is full the stream is paused. The last job commits. A small object that came
+ * one away; when that is too much the stream is paused. The last job commits. A small object that came
  * with its call takes one job and one message. */
 #include "folder.h"
 #include "transfer.h"
@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define FULL         ((size_t)256 << 10)
-#define WRITE_BACK   ((off_t)8 << 20) /* the disk begins that early, so that the commit is short */
+#define FULL       ((size_t)256 << 10) /* may always wait of an upload */
+#define TOTAL_MAX  ((size_t)8 << 20)   /* more may, as long as it is less than this of all */
+#define WRITE_BACK ((off_t)8 << 20)    /* the disk begins that early: the commit is short then */
 
 struct upload {
     struct blobstore_blobstore_write_container_data *c; /* NULL: answered */
@@ -20,15 +21,20 @@ struct upload {
     struct wcp_in *in;   /* NULL: it has ended */
     struct wcp_out *out; /* how it went */
     struct wcp_buf filling, writing;
-    bool ended, broken, paused, running;
+    bool ended, paused, running;
+    int status; /* that the stream ended with */
     /* The job's: */
     struct draft draft;
-    bool open, last, cut;
+    bool open, last;
+    int cut; /* status, when it began */
     off_t written, flushed;
     const char *why;
 };
 
 static const char broke_off[] = "the data broke off before its end";
+static const char too_fast[] = "the data came faster than the disk could take it";
+
+static size_t total; /* bytes that wait for the disk, of all uploads; of the loop's thread */
 
 /* --- on a worker thread --- */
 
@@ -60,7 +66,7 @@ static void step(void *ctx)
         u->open = !u->why;
     }
     if (!u->why && u->cut)
-        u->why = broke_off;
+        u->why = u->cut == WCP_ETOOBIG ? too_fast : broke_off;
     if (!u->why)
         u->why = write_all(u);
     if (u->why || u->last) {
@@ -79,13 +85,12 @@ static void stepped(void *ctx);
 static void go_on(struct upload *u)
 {
     struct wcp_buf full = u->filling;
-    u->filling = u->writing;
-    u->filling.len = 0;
+    u->filling = u->writing; /* empty */
     if (u->filling.cap > 4 * FULL) /* after a time of waiting */
         wcp_buf_free(&u->filling);
     u->writing = full;
     u->last = u->ended;
-    u->cut = u->broken;
+    u->cut = u->status;
     u->running = true;
     store_work(u->store, step, stepped, u);
 }
@@ -100,6 +105,7 @@ static void finish(struct upload *u)
         blobstore_blobstore_fail(&u->c->call, wcp_str(u->why));
     else
         transfer_over(u->out, u->why);
+    total -= u->filling.len; /* it has failed meanwhile */
     wcp_buf_free(&u->filling);
     wcp_buf_free(&u->writing);
     store_unref(u->store);
@@ -123,6 +129,8 @@ static void stepped(void *ctx)
     struct upload *u = ctx;
     bool over = u->why || u->last;
     u->running = false;
+    total -= u->writing.len;
+    u->writing.len = 0;
     if (over && (!u->c || u->why)) {
         finish(u);
         return;
@@ -143,7 +151,8 @@ static void on_data(void *ctx, const void *items, size_t n)
 {
     struct upload *u = ctx;
     wcp_buf_put(&u->filling, items, n);
-    if (u->filling.len >= FULL) {
+    total += n;
+    if (u->filling.len >= FULL && total >= TOTAL_MAX) {
         wcp_in_pause(u->in);
         u->paused = true;
     }
@@ -157,7 +166,7 @@ static void on_end(void *ctx, int status)
     u->in = NULL;
     u->paused = false;
     u->ended = true;
-    u->broken = status != 0;
+    u->status = status;
     if (!u->running)
         go_on(u);
 }

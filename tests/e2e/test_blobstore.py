@@ -130,9 +130,9 @@ def no_name_leads_out_of_the_root():
         with open(s.root + ".outside", encoding="ascii") as f:
             assert f.read() == "secret"
         s.b.write("c", "x" * 255, b"")
-        long = "x/" * 511 + "xy"
+        long = "z/" * 511 + "zz"
         s.b.write("c", long, b"long")
-        assert s.b.read("c", long) == b"long" and s.b.list("c")[1] == long
+        assert s.b.read("c", long) == b"long" and s.b.list("c")[2] == long
 
 
 def symbolic_links_are_nothing():
@@ -390,7 +390,7 @@ def each_link_has_a_root_of_its_own():
         assert os.listdir(own) == ["c0"] and os.listdir(other + "/new/deep") == ["c1"] and os.listdir(base + "/two") == ["c2"]
         wait_for("the log", lambda: "no name of a folder" in s.log())
         lattice.nats.publish("wasmbus.rpc.test.blob.linkdefs.del", json.dumps(b).encode())
-        wait_for("the link to go", lambda: s.health()["message"].count("link") < 9 and _refused(clients[1]))
+        wait_for("the link to go", lambda: _refused(clients[1]))
         assert clients[0].exists("c0") and os.listdir(other + "/new/deep") == ["c1"]
 
 
