@@ -1,5 +1,5 @@
 """test_blobstore: blobstore-fs against the suite of its interface, and what is special about folders on a disk. usage:
-test_blobstore.py [NAME-PART]..., BIN=dir, MIB=number (through streams in constant memory)."""
+test_blobstore.py [NAME-PART]..., BIN=dir."""
 
 import glob
 import json
@@ -7,7 +7,6 @@ import os
 import resource
 import subprocess
 import sys
-import threading
 import time
 import uuid
 
@@ -16,14 +15,11 @@ sys.path[:0] = [os.path.join(HERE, "../conformance/blobstore"), os.path.join(HER
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"  # freed is freed here
 import lattice as l
 import suite
-from bulk import CHUNK, Chunks
-from client import INSTANCE, MAX, Client, StoreError
-from framed import Listener, connect, frame, header
+from bulk import CHUNK, MEMORY_MAX, Chunks, Peak
+from client import MAX, Client, StoreError
 from lattice import BIN, leb, temporary_path, text, wait_for
-from processes import SANITIZED
 
-MIB = int(os.environ.get("MIB") or (128 if SANITIZED else 1024))
-MEMORY_MAX = (160 if SANITIZED else 64) << 10  # KiB, anonymous
+MIB = 128
 ROOT_ONLY = os.geteuid() == 0
 
 nats = l.nats_server()
@@ -402,95 +398,12 @@ def _refused(client):
     return False
 
 
-# --- a lot of bytes ---
-
-
-def anonymous_kib(pid):
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("Anonymous:"))
-
-
-class Peak:
-    """The most anonymous memory of a process while this is open."""
-
-    def __init__(self, pid):
-        self.pid, self.kib, self.over = pid, 0, threading.Event()
-        self.thread = threading.Thread(target=self._watch)
-
-    def _watch(self):
-        while not self.over.wait(0.02):
-            self.kib = max(self.kib, anonymous_kib(self.pid))
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
-
-
-def read_frames(s, on_frame):
-    file = s.makefile("rb", 1 << 20)
-
-    def number():
-        value = shift = 0
-        while True:
-            b = file.read(1)
-            if not b:
-                raise EOFError
-            value |= (b[0] & 0x7f) << shift
-            shift += 7
-            if b[0] < 0x80:
-                return value
-    try:
-        while True:
-            path = [number() for _ in range(number())]
-            on_frame(path, file.read(number()))
-    except EOFError:
-        pass
-
-
-def objects_of_any_size_take_constant_memory_both_ways():
-    root, path = folder(), temporary_path("blob.sock")
-    with Listener("blobstore-fs", "--listen", "unix:" + path, "--config", "ROOT=" + root) as p:
-        os.mkdir(root + "/c")
-        body = leb(len(CHUNK)) + CHUNK
-        piece, got, size = frame(body, (1,)), [], MIB << 20
-        began = time.monotonic()
-        with Peak(p.process.pid) as up, connect("unix:" + path, 60) as s:
-            s.sendall(header(INSTANCE, "write-container-data") + frame(text("c") + text("big") + b"\0"))
-            for _ in range(size // len(CHUNK)):
-                s.sendall(piece)
-            s.sendall(frame(b"\0", (1,)))
-            read_frames(s, lambda at, data: got.append((at, data)))
-        uploaded = time.monotonic()
-        assert got == [([], b"\0\0"), ([0], b"\0")], got
-        assert os.path.getsize(root + "/c/big") == size
-        down, rest = Chunks(), {}
-
-        def on_frame(at, data):
-            if at == [0, 0]:
-                down.add(data)
-            else:
-                rest[tuple(at)] = rest.get(tuple(at), b"") + data
-        with Peak(p.process.pid) as peak, connect("unix:" + path, 60) as s:
-            s.sendall(header(INSTANCE, "get-container-data") + frame(text("c") + text("big") + leb(0) + leb(MAX)))
-            read_frames(s, on_frame)
-        assert down.count == size and down.ended and rest == {(): b"\0\0\0", (0, 1): b"\0"}, (down.count, rest)
-        print(f"    {MIB} MiB: up {uploaded - began:.1f} s, down {time.monotonic() - uploaded:.1f} s; "
-              f"anonymous memory at most {up.kib} and {peak.kib} KiB", flush=True)
-        assert max(up.kib, peak.kib) < MEMORY_MAX
-        files = p.files()
-        with connect("unix:" + path) as s:  # a reader that loses interest
-            s.sendall(header(INSTANCE, "get-container-data") + frame(text("c") + text("big") + leb(0) + leb(MAX)))
-            assert s.recv(1 << 20)
-        wait_for("its file to be closed", lambda: p.files() <= files)
+# --- a lot of bytes; test_blobstore_bulk.py has more ---
 
 
 def objects_of_any_size_go_over_nats():
     with Store() as s, Peak(s.process.pid) as peak:
-        size = min(MIB, 256) << 20
+        size = MIB << 20
         up = s.b.upload("c", "big").answer()
 
         def written():
@@ -508,28 +421,8 @@ def objects_of_any_size_go_over_nats():
         running.value("0.1", lambda r: r.byte())
         running.stop()
         assert down.count == size
-        print(f"    {size >> 20} MiB: anonymous memory at most {peak.kib} KiB", flush=True)
+        print(f"    {MIB} MiB: anonymous memory at most {peak.kib} KiB", flush=True)
         assert peak.kib < MEMORY_MAX
-
-
-def a_reader_keeps_the_object_that_it_began_with():
-    root, path = folder(), temporary_path("kept.sock")
-    with Listener("blobstore-fs", "--listen", "unix:" + path, "--config", "ROOT=" + root) as p:
-        os.mkdir(root + "/c")
-        with open(root + "/c/x", "wb") as f:
-            f.write(CHUNK * 64)
-        down = Chunks()
-        with connect("unix:" + path, 60) as s:
-            s.sendall(header(INSTANCE, "get-container-data") + frame(text("c") + text("x") + leb(0) + leb(MAX)))
-            wait_for("the answer", lambda: s.recv(1, 2))  # MSG_PEEK
-            with connect("unix:" + path, 60) as w:
-                w.sendall(header(INSTANCE, "write-container-data") + frame(text("c") + text("x") + leb(3) + b"new"))
-                read_frames(w, lambda at, data: None)
-            with open(root + "/c/x", "rb") as f:
-                assert f.read() == b"new"
-            read_frames(s, lambda at, data: down.add(data) if at == [0, 0] else None)
-        assert down.count == 64 * len(CHUNK) and down.ended
-        assert p.process.poll() is None
 
 
 l.run([it_passes_the_suite_of_its_interface, no_name_leads_out_of_the_root, symbolic_links_are_nothing,
@@ -538,5 +431,4 @@ l.run([it_passes_the_suite_of_its_interface, no_name_leads_out_of_the_root, symb
        a_write_that_is_cut_leaves_no_file_and_no_folder, leaving_during_a_write_leaves_nothing, a_full_disk_is_told_and_left,
        a_disk_that_is_read_only_is_told, a_root_that_is_gone_is_not_made_again, a_root_without_permission_is_told,
        an_object_above_the_limit_of_file_sizes_is_an_error, each_link_has_a_root_of_its_own,
-       objects_of_any_size_take_constant_memory_both_ways, objects_of_any_size_go_over_nats,
-       a_reader_keeps_the_object_that_it_began_with])
+       objects_of_any_size_go_over_nats])
