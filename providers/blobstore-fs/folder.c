@@ -265,8 +265,8 @@ const char *draft_open(struct store *s, struct wcp_str container, struct wcp_str
         if (getrandom(&random, sizeof random, 0) != sizeof random)
             random = (uint64_t)time(NULL); /* O_EXCL tells whether it is new */
         (void)snprintf(d->name, sizeof d->name, DRAFT "%016llx", (unsigned long long)random);
-        d->fd = openat(d->at.dir, d->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                       0666);
+        d->fd =
+            openat(d->at.dir, d->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         e = errno;
         if (d->fd >= 0) {
             (void)flock(d->fd, LOCK_EX | LOCK_NB); /* where there are no locks, age alone tells */

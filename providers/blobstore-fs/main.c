@@ -273,14 +273,14 @@ int main(int argc, char **argv)
     /* Most of what the threads do is wait for the disk. */
     (void)setenv("UV_THREADPOOL_SIZE", "16", false); /* else there are 4, which will do */
     (void)signal(SIGXFSZ, SIG_IGN);                  /* write says EFBIG instead */
-    return wcp_main(argc, argv,
-                    &(struct wcp_provider){
-                        .name = "blobstore-fs",
-                        .exports = (struct wcp_export[]){{&blobstore_blobstore_interface, &handlers},
-                                                         {0}},
-                        .start = store_start,
-                        .stop = store_stop,
-                        .link_up = store_link_up,
-                        .link_down = store_link_down,
-                    });
+    return wcp_main(
+        argc, argv,
+        &(struct wcp_provider){
+            .name = "blobstore-fs",
+            .exports = (struct wcp_export[]){{&blobstore_blobstore_interface, &handlers}, {0}},
+            .start = store_start,
+            .stop = store_stop,
+            .link_up = store_link_up,
+            .link_down = store_link_down,
+        });
 }

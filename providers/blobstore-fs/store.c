@@ -18,14 +18,14 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define PROBE_MS   2000
-#define SILENT_MS  10000             /* a probe that takes longer: the file system hangs */
-#define ROOM_MIN   ((uint64_t)1 << 20) /* bytes; less is a full disk */
-#define WAITING_MAX 4096             /* jobs in the queue; new calls are refused above it */
+#define PROBE_MS    2000
+#define SILENT_MS   10000               /* a probe that takes longer: the file system hangs */
+#define ROOM_MIN    ((uint64_t)1 << 20) /* bytes; less is a full disk */
+#define WAITING_MAX 4096                /* jobs in the queue; new calls are refused above it */
 
 struct store {
     struct stores *stores;
-    struct store *next; /* in stores, while it has a link */
+    struct store *next;    /* in stores, while it has a link */
     struct wcp_link *link; /* NULL: it is down */
     char *root;
     unsigned refs;

@@ -73,8 +73,9 @@ static int by_name(const void *a, const void *b, void *text)
 static bool cut(struct names *n, size_t max)
 {
     struct names kept = {0};
-    if (n->count)
-        qsort_r(n->at, n->count, sizeof *n->at, by_name, n->text.ptr);
+    if (n->count == 0)
+        return false;
+    qsort_r(n->at, n->count, sizeof *n->at, by_name, n->text.ptr);
     if (n->text.len <= max)
         return false;
     for (size_t i = 0; i < n->count && kept.text.len < max; i++)
@@ -95,13 +96,19 @@ static enum tree_kind kind_of(int dir, const struct dirent *e)
     return S_ISDIR(st.st_mode) ? TREE_FOLDER : S_ISREG(st.st_mode) ? TREE_FILE : TREE_OTHER;
 }
 
+static void copy_last(const struct names *n, char key[258])
+{
+    const char *last = name_at(n, n->count - 1) + 1;
+    memcpy(key, last, strlen(last) + 1);
+}
+
 /* Reads the names behind the last of those that l has. 0 or a negative errno. */
 static int fill(struct level *l, size_t max)
 {
     char after[258] = "", before[258] = "", key[258];
     const struct dirent *e;
     if (l->names.count)
-        (void)strcpy(after, name_at(&l->names, l->names.count - 1) + 1); /* both from one */
+        copy_last(&l->names, after);
     names_free(&l->names);
     l->next = 0;
     l->more = false;
@@ -123,7 +130,7 @@ static int fill(struct level *l, size_t max)
         add(&l->names, kind, key);
         if (l->names.text.len > 2 * max && cut(&l->names, max)) {
             l->more = true;
-            (void)strcpy(before, name_at(&l->names, l->names.count - 1) + 1); /* as above */
+            copy_last(&l->names, before);
         }
     }
     int rc = -errno;

@@ -2,8 +2,8 @@
  *
  * The first job opens the draft; then the call is answered, since 1.9 hosts forward what the guest
  * writes only from then on. What comes in collects in one buffer while a worker writes the other
- * one away; when that is too much the stream is paused. The last job commits. A small object that came
- * with its call takes one job and one message. */
+ * one away; when that is too much the stream is paused. The last job commits. A small object that
+ * came with its call takes one job and one message. */
 #include "folder.h"
 #include "transfer.h"
 #include <errno.h>
@@ -85,7 +85,7 @@ static void stepped(void *ctx);
 static void go_on(struct upload *u)
 {
     struct wcp_buf full = u->filling;
-    u->filling = u->writing; /* empty */
+    u->filling = u->writing;       /* empty */
     if (u->filling.cap > 4 * FULL) /* after a time of waiting */
         wcp_buf_free(&u->filling);
     u->writing = full;
@@ -115,8 +115,7 @@ static void finish(struct upload *u)
 static void answer(struct upload *u)
 {
     struct blobstore_blobstore_write_container_data *c = u->c;
-    union wcp_async status = {
-        .out = wcp_out_new(&blobstore_blobstore_result_none_string_type)};
+    union wcp_async status = {.out = wcp_out_new(&blobstore_blobstore_result_none_string_type)};
     u->c = NULL;
     u->out = status.out;
     if (u->last) /* all of it in one message */
