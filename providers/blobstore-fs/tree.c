@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <wcp/wcp.h>
 
-#define BATCH_MAX ((size_t)4 << 20)  /* bytes of names kept of the top folder; half for the next */
+#define BATCH_MAX ((size_t)2 << 20)  /* bytes of names kept of the top folder; half for the next */
 #define BATCH_MIN ((size_t)16 << 10) /* ... but that for each */
 
 /* A name with its kind before it and, of folders, a '/' after it, which it is sorted by. */

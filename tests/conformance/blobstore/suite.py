@@ -39,6 +39,24 @@ def bytes_of(n, seed=0):
     return (block * (n // len(block) + 1))[:n]
 
 
+def at_once(n, function):
+    """function(i) for i below n, each in a thread; raises what one of them has raised."""
+    errors = []
+
+    def one(i):
+        try:
+            function(i)
+        except Exception as e:  # noqa: BLE001: raised below
+            errors.append(e)
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if errors:
+        raise errors[0]
+
+
 class Container:
     """A fresh one, which is deleted at the end."""
 
@@ -196,20 +214,11 @@ def an_object_is_not_seen_before_it_is_whole(b):
 def of_writes_at_once_one_wins_as_a_whole(b):
     with Container(b) as c:
         contents = [bytes_of(100000, i) for i in range(16)]
-        errors = []
 
-        def write(data):
-            try:
-                b.write(c, "one", data)
-                assert b.read(c, "one") in contents, "a mixture"
-            except Exception as e:  # noqa: BLE001: told below
-                errors.append(e)
-        threads = [threading.Thread(target=write, args=(data,)) for data in contents]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        assert not errors, errors[0]
+        def write(i):
+            b.write(c, "one", contents[i])
+            assert b.read(c, "one") in contents, "a mixture"
+        at_once(16, write)
         assert b.read(c, "one") in contents and b.list(c) == ["one"]
 
 
@@ -357,11 +366,7 @@ def a_listing_has_every_object_once_in_order(b):
 def a_listing_comes_in_pages(b):
     with Container(b) as c:
         names = sorted(f"{'f/' if i % 2 else ''}{i:03}" for i in range(300))
-        threads = [threading.Thread(target=lambda part: [b.write(c, n, b"") for n in part], args=(names[k::8],)) for k in range(8)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        at_once(8, lambda k: [b.write(c, n, b"") for n in names[k::8]])
         assert b.list(c) == names
         for limit, offset in ((0, None), (1, None), (7, 0), (128, 5), (129, 128), (None, 290), (1000, 1), (5, 300), (5, 10**6),
                               (MAX, MAX), (None, MAX)):
@@ -375,21 +380,25 @@ def a_listing_comes_in_pages(b):
 @case
 def megabytes_go_up_and_down_in_parallel(b):
     with Container(b) as c:
-        errors = []
-
         def both(i):
-            try:
-                data = bytes_of(1 << 20, i)
-                b.write(c, f"big/{i}", data)
-                assert b.read(c, f"big/{i}") == data
-            except Exception as e:  # noqa: BLE001: told below
-                errors.append(e)
-        threads = [threading.Thread(target=both, args=(i,)) for i in range(8)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        assert not errors, errors[0]
+            data = bytes_of(1 << 20, i)
+            b.write(c, f"big/{i}", data)
+            assert b.read(c, f"big/{i}") == data
+        at_once(8, both)
+
+
+@case
+def writing_and_deleting_in_one_folder_do_not_meet(b):
+    with Container(b) as c:
+        def turns(i):
+            for _ in range(10):
+                b.write(c, f"deep/folder/{i}", b"data")
+                b.move(c, f"deep/folder/{i}", c, f"deep/other/{i}")
+                b.copy(c, f"deep/other/{i}", c, f"deep/folder/{i}")
+                assert set(b.list(c)) >= {f"deep/folder/{i}", f"deep/other/{i}"}
+                b.delete_many(c, [f"deep/folder/{i}", f"deep/other/{i}"])
+        at_once(4, turns)
+        assert b.list(c) == []
 
 
 # --- running it ---
