@@ -42,7 +42,7 @@ static void open_range(struct download *d)
     if (d->at > d->end)
         d->at = d->end;
     uint64_t left = d->end - d->at;
-    if (left > PIECE) /* once, since small reads are asked for more, anyway */
+    if (left > PIECE) /* the others are read at once */
         (void)posix_fadvise(d->fd, (off_t)d->at, (off_t)left, POSIX_FADV_SEQUENTIAL);
     d->piece = wcp_realloc(NULL, left < PIECE ? (size_t)left + 1 : PIECE);
 }

@@ -79,6 +79,11 @@ void place_close(struct place *p)
     p->dir = -1;
 }
 
+int folder_sync(int dir)
+{
+    return fsync(dir) == 0 || errno == EINVAL ? 0 : -1;
+}
+
 /* Goes from folder p->dir along name, which is right, to the last part, which p has then. 0, or an
  * errno with p->dir closed. */
 static int walk(struct place *p, struct wcp_str name, bool make)
@@ -90,12 +95,14 @@ static int walk(struct place *p, struct wcp_str name, bool make)
         p->name[n] = '\0';
         if (!slash)
             return 0;
-        bool made = make && mkdirat(p->dir, p->name, 0777) == 0;
+        int made = make ? mkdirat(p->dir, p->name, 0777) : -1, why_not = make ? errno : EEXIST;
         int next = openat(p->dir, p->name, OPEN_FOLDER), e = errno;
-        if (next >= 0 && made && fsync(p->dir) != 0) {
+        if (next >= 0 && made == 0 && folder_sync(p->dir) != 0) {
             e = errno;
             (void)close(next); /* a folder */
             next = -1;
+        } else if (next < 0 && e == ENOENT && made != 0 && why_not != EEXIST) {
+            e = why_not;
         }
         place_close(p);
         if (next < 0)
@@ -150,7 +157,7 @@ const char *container_make(struct store *s, struct wcp_str name)
             why = S_ISDIR(st.st_mode) ? NULL : "there is a file of this name";
         else
             why = why_of(e);
-    } else if (fsync(p.dir) != 0) {
+    } else if (folder_sync(p.dir) != 0) {
         why = why_of(errno);
     }
     place_close(&p);
@@ -303,7 +310,7 @@ const char *draft_commit(struct draft *d)
         draft_discard(d);
         return why;
     }
-    const char *why = fsync(d->at.dir) == 0 ? NULL : why_of(errno);
+    const char *why = folder_sync(d->at.dir) == 0 ? NULL : why_of(errno);
     draft_close(d);
     return why;
 }

@@ -20,6 +20,8 @@ struct place {
     char name[256];
 };
 void place_close(struct place *p);
+/* Makes the names in a folder safe on the disk, where folders can be synced: 0, or -1 and errno. */
+int folder_sync(int dir);
 
 /* The container's folder as an open file in *fd, or its place. */
 const char *container_open(struct store *s, struct wcp_str name, int *fd);

@@ -68,7 +68,7 @@ const char *objects_delete_container(struct store *s, struct wcp_str container)
         why = errno == ENOTEMPTY || errno == EEXIST ? "an object was written meanwhile"
               : errno == ENOENT || errno == ENOTDIR ? no_container
                                                     : why_of(errno);
-    else if (fsync(p.dir) != 0)
+    else if (folder_sync(p.dir) != 0)
         why = why_of(errno);
     place_close(&p);
     return why;
@@ -119,7 +119,7 @@ const char *objects_copy(struct store *s, struct blobstore_types_object_id src,
     return why;
 }
 
-/* The parts that objects_move shares with no other: a is renamed to b, which may be the same. */
+/* a is renamed to b, which may be the same. "": they are on two file systems. */
 static const char *rename_object(const struct place *a, const struct place *b)
 {
     struct stat from, to;
@@ -128,14 +128,14 @@ static const char *rename_object(const struct place *a, const struct place *b)
         return why;
     if (renameat(a->dir, a->name, b->dir, b->name) != 0)
         return errno == ENOENT ? no_object : errno == EXDEV ? "" : why_of(errno);
-    /* Two names of one file stay both: whoever linked them wants one to go now, unless it is one
-     * name. A name is the same if its folder is. */
+    /* Nothing happens to two names of one file, which others have linked; so a goes here, unless
+     * both are one name. */
     struct stat fa, fb;
     if (from.st_nlink > 1 && fstat(a->dir, &fa) == 0 && fstat(b->dir, &fb) == 0 &&
         (fa.st_ino != fb.st_ino || fa.st_dev != fb.st_dev || strcmp(a->name, b->name) != 0) &&
         object_stat(a, &to) == NULL && to.st_ino == from.st_ino)
         (void)unlinkat(a->dir, a->name, 0); /* or somebody else just did */
-    return fsync(b->dir) == 0 && fsync(a->dir) == 0 ? NULL : why_of(errno);
+    return folder_sync(b->dir) == 0 && folder_sync(a->dir) == 0 ? NULL : why_of(errno);
 }
 
 const char *objects_move(struct store *s, struct blobstore_types_object_id src,

@@ -334,13 +334,31 @@ def a_disk_that_is_read_only_is_told():
         s.b.write("c", "kept", b"kept")
         in_its_namespace(s, "mount", "-o", "remount,ro", root)
         s.is_ill("the store is read-only")
-        for function, args in ((s.b.write, ("c", "x", b"x")), (s.b.create, ("d",)), (s.b.delete, ("c", "kept")), (s.b.clear, ("c",)),
+        for function, args in ((s.b.write, ("c", "x", b"x")), (s.b.write, ("c", "deep/x", b"x")), (s.b.create, ("d",)),
+                               (s.b.create, ("d/e",)), (s.b.delete, ("c", "kept")), (s.b.clear, ("c",)),
                                (s.b.copy, ("c", "kept", "c", "x")), (s.b.move, ("c", "kept", "c", "x")), (s.b.delete_container, ("c",))):
             assert error(function, *args) == "the store is read-only", function.__name__
         assert s.b.read("c", "kept") == b"kept"
         in_its_namespace(s, "mount", "-o", "remount,rw", root)
         s.is_well()
         s.b.write("c", "x", b"x")
+
+
+@with_a_disk
+def objects_go_from_one_disk_to_another():
+    root = folder()
+    os.mkdir(root + "/other")
+    with Store(root, before=in_a_namespace(root + "/other", "8m")) as s:
+        s.b.write("c", "deep/x", CHUNK * 9)
+        s.b.copy("c", "deep/x", "other", "far/y")
+        assert s.b.read("other", "far/y") == CHUNK * 9 and s.b.has("c", "deep/x")
+        s.b.move("c", "deep/x", "other", "far/y")
+        assert s.b.read("other", "far/y") == CHUNK * 9 and s.files() == []
+        s.b.move("other", "far/y", "c", "back")
+        assert s.b.read("c", "back") == CHUNK * 9 and s.b.list("other") == []
+        s.b.write("c", "large", CHUNK * 40)
+        assert error(s.b.move, "c", "large", "other", "large") == "the disk is full"
+        assert s.b.list("other") == [] and s.b.info("c", "large")[1] == 40 * len(CHUNK)
 
 
 def a_root_that_is_gone_is_not_made_again():
@@ -374,6 +392,7 @@ def a_root_without_permission_is_told():
         s.is_well()
         os.chmod(root + "/c", 0o500)
         assert error(s.b.write, "c", "x", b"x") == "permission denied"
+        assert error(s.b.write, "c", "deep/x", b"x") == "permission denied"
         os.chmod(root + "/c", 0o700)
         s.b.create("d")
 
@@ -442,6 +461,6 @@ l.run([it_passes_the_suite_of_its_interface, no_name_leads_out_of_the_root, symb
        what_others_put_there_is_bounded_by_what_names_can_say, a_listing_of_more_than_may_be_kept_is_in_order,
        what_a_crash_leaves_is_not_seen_and_goes, a_container_that_goes_takes_running_writes_with_it,
        a_write_that_is_cut_leaves_no_file_and_no_folder, leaving_during_a_write_leaves_nothing, a_full_disk_is_told_and_left,
-       a_disk_that_is_read_only_is_told, a_root_that_is_gone_is_not_made_again, a_root_without_permission_is_told,
+       a_disk_that_is_read_only_is_told, objects_go_from_one_disk_to_another, a_root_that_is_gone_is_not_made_again, a_root_without_permission_is_told,
        an_object_above_the_limit_of_file_sizes_is_an_error, each_link_has_a_root_of_its_own,
        objects_of_any_size_go_over_nats])
