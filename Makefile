@@ -173,8 +173,9 @@ check-release: deps ## The same tests on the optimised build
 	@$(NEWER_NATS) /usr/bin/python3 tests/run.py $(BUILD)
 
 SEEDS ?= 10000
-soak: deps ## Simulate calls over a bad network: SEEDS per kind of fault, from seed FIRST on
-	+@$(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1 $(BUILD)/san/test/test_simulation
+soak: deps ## Calls over a bad network, SEEDS per kind of fault, from seed FIRST on; 10 GiB up and down
+	+@$(SAN_MAKE) $(BUILD)/san/test/test_simulation $(BUILD)/san/bin/blobstore-fs
+	@BIN=$(BUILD)/san/bin MIB=10240 /usr/bin/python3 tests/e2e/test_blobstore_bulk.py constant_memory
 	@SEEDS=$(SEEDS) FIRST=$(or $(FIRST),1) $(BUILD)/san/test/test_simulation
 
 check-host: ## The chain on a real wasmCloud 1.9 host; CHECK_HOST="--requests N --only WORDS"
@@ -217,10 +218,10 @@ peers: deps ## Build the wasmCloud host, the test component, the wRPC peers, nat
 peers-wash: deps ## Build wash, which check-lattice then runs, too (20 minutes)
 	@tests/peers/build.sh wash
 
-images: ## Build the container image of keyvalue-redis
+images: ## Build a container image of each provider
 	@tests/deps.sh podman runc
 	+@$(MAKE) --no-print-directory all
-	@images/build.sh $(BUILD)/bin/keyvalue-redis
+	@for p in $(PROVIDERS); do images/build.sh $(BUILD)/bin/$$p || exit 1; done
 
 LINT_SRC = $(SDK_SRC) $(WIT_SRC) $(WAVE_SRC) $(CLI_SRC) $(wildcard sdk/witc/*.c sdk/adapters/*.c providers/*/*.c sdk/examples/*/*.c)
 FMT_SRC = $(wildcard sdk/*/*.[ch] sdk/*/*/*.[ch] providers/*/*.[ch] tests/*.[ch] tests/*/*.[ch])

@@ -1,8 +1,7 @@
 #!/bin/sh
-# build.sh: makes the container image of keyvalue-redis from the executable and Debian's packages.
+# build.sh: makes the container image of a provider from its executable and Debian's packages.
 #
-#   build.sh [EXECUTABLE [NAME]]    default: build/bin/keyvalue-redis, and as name
-#                                   localhost/outrigger/keyvalue-redis:dev
+#   build.sh EXECUTABLE [NAME]    default name: localhost/outrigger/<executable>:dev
 #
 # The packages' copyright and status files go in as well: the licences ask for the first, and
 # scanners that look for known defects read the second.
@@ -12,8 +11,9 @@
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
-exe=${1-build/bin/keyvalue-redis}
-name=${2-localhost/outrigger/keyvalue-redis:dev}
+exe=${1:?usage: build.sh EXECUTABLE [NAME]}
+provider=$(basename "$exe")
+name=${2-localhost/outrigger/$provider:dev}
 context=build/image
 root=$context/rootfs
 certificates=/etc/ssl/certs/ca-certificates.crt
@@ -26,7 +26,10 @@ rm -rf "$root"
 mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/etc/ssl/certs" \
     "$root/usr/share/doc" "$root/var/lib/dpkg/status.d"
 ln -s usr/bin usr/lib usr/lib64 "$root/"
-strip -o "$root/usr/bin/keyvalue-redis" "$exe"
+strip -o "$root/usr/bin/$provider" "$exe"
+# Where objects are unless a link or the provider's configuration says otherwise; mount a volume.
+mkdir -m 1777 "$root/tmp"
+sed "s/PROVIDER/$provider/" images/Containerfile >"$context/Containerfile"
 cp $certificates "$root/etc/ssl/certs/"
 echo 'nonroot:x:65532:65532:nonroot:/:/sbin/nologin' >"$root/etc/passwd"
 echo 'nonroot:x:65532:' >"$root/etc/group"
@@ -51,7 +54,7 @@ done
 
 revision=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-set -- title=keyvalue-redis "description=wasmCloud capability provider: wasi:keyvalue in Redis" \
+set -- "title=$provider" "description=wasmCloud capability provider: $provider" \
     licenses=Apache-2.0 "version=$("$exe" --version | cut -d' ' -f2)" "revision=$revision" \
     "created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)"
 # Registries show the annotations of the manifest, engines the labels of the image.
@@ -59,5 +62,5 @@ for pair in "$@"; do
     set -- "$@" --label "org.opencontainers.image.$pair" --annotation "org.opencontainers.image.$pair"
     shift
 done
-podman build --quiet --identity-label=false --timestamp "$epoch" "$@" --tag "$name" --file images/Containerfile "$context" >/dev/null
+podman build --quiet --identity-label=false --timestamp "$epoch" "$@" --tag "$name" --file "$context/Containerfile" "$context" >/dev/null
 echo "$name"

@@ -10,11 +10,11 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"  # freed is freed here
 import lattice as e2e
-from lattice import Reader, leb, text, wait_for
+from bulk import CHUNK, Chunks
+from lattice import leb, text, wait_for
 from processes import SANITIZED
 
 MIB = int(os.environ.get("MIB") or (256 if SANITIZED else 1024))
-CHUNK = bytes(i * 31 % 251 for i in range(256 << 10))
 WINDOW = 4 << 20  # sent and not echoed yet: NATS itself cannot slow a sender down
 GROWTH_MAX = 16 << 10  # KiB; the window, twice, with room for how allocators round
 HEAD = b"\0\0" + leb(2) + b"\1" + text("/") + b"\0" + b"\1" + text("localhost") + leb(0)  # both streams pending; POST
@@ -23,28 +23,6 @@ HEAD = b"\0\0" + leb(2) + b"\1" + text("/") + b"\0" + b"\1" + text("localhost") 
 def memory_kib(pid, what):
     with open(f"/proc/{pid}/status", encoding="ascii") as f:
         return next(int(line.split()[1]) for line in f if line.startswith(what + ":"))
-
-
-class Chunks:
-    """The bytes of a stream<u8> channel, checked against CHUNK over and over, and counted; not kept."""
-
-    def __init__(self):
-        self.rest, self.count, self.ended = b"", 0, False
-
-    def add(self, data):
-        self.rest += data
-        while self.rest and not self.ended:
-            r = Reader(self.rest)
-            try:
-                got = r.bytes()
-            except IndexError:
-                return  # the rest of the chunk has not come
-            self.rest, self.ended = self.rest[r.at:], not got
-            while got:
-                place = self.count % len(CHUNK)
-                n = min(len(got), len(CHUNK) - place)
-                assert got[:n] == CHUNK[place:place + n], f"other bytes at {self.count}"
-                self.count, got = self.count + n, got[n:]
 
 
 def grew(pid, before):

@@ -364,18 +364,25 @@ static bool in_step(struct wcp_in *s)
             return s->closed;
         }
         s->chunk_left -= n;
-        /* The bytes must outlive the callback, which may let more of them come in. */
+        /* The bytes must outlive the callback, which may let more of them come in. What is left of
+         * them goes back, not copied: a reader that was paused may have a lot of small chunks. */
+        struct rpc *r = s->x->rpc;
         struct wcp_buf taken = s->buf;
-        size_t off = s->off;
-        s->x->rpc->stream_bytes -= s->buf.len;
+        size_t off = s->off, rest = in.len - n;
+        r->stream_bytes -= off + n;
         s->buf = (struct wcp_buf){0};
         s->off = 0;
-        if (n < in.len) {
-            wcp_buf_put(&s->buf, in.ptr + n, in.len - n);
-            s->x->rpc->stream_bytes += s->buf.len;
-        }
         s->handler->data(s->ctx, taken.ptr + off, n);
-        wcp_buf_free(&taken);
+        if (s->gone || rest == 0) {
+            r->stream_bytes -= rest;
+            wcp_buf_free(&taken);
+            return true;
+        }
+        wcp_buf_put(&taken, s->buf.ptr, s->buf.len);
+        wcp_buf_free(&s->buf);
+        s->buf = taken;
+        s->off = off + n;
+        r->stream_bytes += s->off;
         return true;
     }
     return in_values(s);
