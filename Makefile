@@ -17,12 +17,14 @@ WARN = -Wall -Wextra -Wno-unused-parameter -Wconversion -Wshadow -Wstrict-protot
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wimplicit-fallthrough -Wformat=2 -Werror
 LDFLAGS = -Wl,--gc-sections -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 SDK_PKGS = libnats libuv json-c libsodium
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(SDK_PKGS) 2>/dev/null)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(SDK_PKGS) 2>/dev/null) $(shell $(PKG_CONFIG) --cflags libpq 2>/dev/null)
 SDK_LIBS := $(shell $(PKG_CONFIG) --libs $(SDK_PKGS) 2>/dev/null)
 
 # What a provider or example needs besides the SDK: adapters from sdk/adapters, and libraries.
 ADAPTERS_keyvalue-redis = hiredis redis_queue redis_url
 LIBS_keyvalue-redis = -lhiredis
+ADAPTERS_sqldb-postgres = pq pq_pool
+LIBS_sqldb-postgres = -lpq -lssl -lm
 ADAPTERS_test_redis = hiredis redis_queue redis_url
 LIBS_test_redis = -lhiredis
 
