@@ -174,16 +174,21 @@ static void cancel(struct pq_session *s)
 
 /* --- between jobs --- */
 
+static bool send_reset(PGconn *pg, const char *sql)
+{
+    return PQsendQueryParams(pg, sql, 0, NULL, NULL, NULL, NULL, 0) && PQpipelineSync(pg);
+}
+
 static void reset(struct pq_session *s)
 {
     PGconn *pg = pq_conn_pg(s->conn);
+    bool open = PQtransactionStatus(pg) != PQTRANS_IDLE;
     s->state = RESETTING;
     s->until = uv_now(s->pool->loop) + CLEAN_UP_MS;
-    s->syncs = 2;
+    s->syncs = open ? 2 : 1;
     forget(s);
-    if (!PQenterPipelineMode(pg) ||
-        !PQsendQueryParams(pg, "ROLLBACK", 0, NULL, NULL, NULL, NULL, 0) || !PQpipelineSync(pg) ||
-        !PQsendQueryParams(pg, "DISCARD ALL", 0, NULL, NULL, NULL, NULL, 0) || !PQpipelineSync(pg))
+    if (!PQenterPipelineMode(pg) || (open && !send_reset(pg, "ROLLBACK")) ||
+        !send_reset(pg, "DISCARD ALL"))
         drop(s);
     else
         pq_conn_sent(s->conn);
@@ -239,7 +244,7 @@ static void on_result(void *ctx, const PGresult *r)
     } else if (s->state == DRAINING) {
         settle(s);
     } else if (s->state == RESETTING) {
-        if (PQresultStatus(r) == PGRES_FATAL_ERROR)
+        if (r && PQresultStatus(r) == PGRES_FATAL_ERROR)
             drop(s);
         else if (PQresultStatus(r) == PGRES_PIPELINE_SYNC && --s->syncs == 0)
             s->state = IDLE;
