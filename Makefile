@@ -27,6 +27,7 @@ ADAPTERS_sqldb-postgres = pq pq_pool
 LIBS_sqldb-postgres = -lpq -lssl -lm
 ADAPTERS_test_redis = hiredis redis_queue redis_url
 LIBS_test_redis = -lhiredis
+LIBS_test_postgres = -lm
 
 PROVIDERS := $(notdir $(patsubst %/main.c,%,$(wildcard providers/*/main.c)))
 EXAMPLES := $(notdir $(patsubst %/main.c,%,$(wildcard sdk/examples/*/main.c)))
@@ -139,11 +140,11 @@ FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(F
 $(BUILD)/fuzz/%: $(FUZZ_OBJ)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -lm -o $@
 $(BUILD)/replay/%: $(FUZZ_OBJ) $(OBJ)/tests/fuzz/replay.o
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
+	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -lm -o $@
 
 tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 .PHONY: all tests-built

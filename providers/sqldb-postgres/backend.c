@@ -44,8 +44,8 @@ static uint32_t number(const struct wcp_link *l, const char *key, uint32_t min, 
     if (*text < '0' || *text > '9' || *end || v < min || v > max) {
         char why[112];
         (void)snprintf(why, sizeof why,
-                       "expected a whole number from %" PRIu32 " to %" PRIu32 "; using %" PRIu32, min,
-                       max, otherwise);
+                       "expected a whole number from %" PRIu32 " to %" PRIu32 "; using %" PRIu32,
+                       min, max, otherwise);
         wcp_log(WCP_WARN, why, "key", key, "link", l->name.ptr, "source", l->source_id.ptr, NULL);
         return otherwise;
     }
@@ -123,7 +123,8 @@ int backend_link_up(struct wcp_link *l, struct wcp_err *err)
     t.port = port;
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     struct pq_tuning tuning = {
-        .size = number(l, "POSTGRES_POOL_SIZE", 1, 1000, cpus > 0 && cpus <= 500 ? 2 * (uint32_t)cpus : 4),
+        .size = number(l, "POSTGRES_POOL_SIZE", 1, 1000,
+                       cpus > 0 && cpus <= 500 ? 2 * (uint32_t)cpus : 4),
         .queue = number(l, "POSTGRES_QUEUE_SIZE", 1, 65536, 1000),
         .timeout_ms = number(l, "POSTGRES_QUERY_TIMEOUT_MS", 1, QUERY_TIMEOUT_MAX_MS, 20000),
     };

@@ -113,15 +113,14 @@ static const struct postgres_prepared prepared = {prepared_prepare, prepared_exe
 
 int main(int argc, char **argv)
 {
-    return wcp_main(
-        argc, argv,
-        &(struct wcp_provider){
-            .name = "sqldb-postgres",
-            .exports = (struct wcp_export[]){{&postgres_query_interface, &query},
-                                             {&postgres_prepared_interface, &prepared},
-                                             {0}},
-            .link_up = backend_link_up,
-            .link_down = backend_link_down,
-            .limits = {.call_ms = QUERY_TIMEOUT_MAX_MS + 10000}, /* ours come first */
-        });
+    return wcp_main(argc, argv,
+                    &(struct wcp_provider){
+                        .name = "sqldb-postgres",
+                        .exports = (struct wcp_export[]){{&postgres_query_interface, &query},
+                                                         {&postgres_prepared_interface, &prepared},
+                                                         {0}},
+                        .link_up = backend_link_up,
+                        .link_down = backend_link_down,
+                        .limits = {.call_ms = QUERY_TIMEOUT_MAX_MS + 10000}, /* ours come first */
+                    });
 }

@@ -17,9 +17,9 @@ struct wcp_str read_keep(struct reader *r, struct wcp_buf *b); /* frees b */
 bool read_civil(struct reader *r, int64_t days, struct postgres_types_date *out);
 
 read_fn read_bool, read_int2, read_int4, read_int8, read_lsn, read_oid, read_float4, read_float8,
-    read_text, read_jsonb, read_bytea, read_char1, read_chars, read_varchar, read_bits, read_varbits,
-    read_uuid, read_mac6, read_mac8, read_point, read_two_points, read_box, read_line, read_circle,
-    read_path, read_polygon;
+    read_text, read_jsonb, read_bytea, read_char1, read_chars, read_varchar, read_bits,
+    read_varbits, read_uuid, read_mac6, read_mac8, read_point, read_two_points, read_box, read_line,
+    read_circle, read_path, read_polygon;
 read_fn read_date, read_time, read_timetz, read_timestamp, read_timestamptz, read_interval,
     read_daterange;
 read_fn read_numeric, read_money, read_inet, read_cidr, read_snapshot, read_int2vector,

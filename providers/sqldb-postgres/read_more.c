@@ -17,7 +17,10 @@ struct digits {
 /* Digit i to the base of 10,000; there are zeros before and behind those that are sent. */
 static unsigned digit(const struct digits *d, int i)
 {
-    return i < 0 || i >= d->count ? 0 : (unsigned)(d->at[i * 2] << 8 | d->at[i * 2 + 1]) % 10000;
+    if (i < 0 || i >= d->count)
+        return 0;
+    const uint8_t *p = d->at + (size_t)i * 2;
+    return (unsigned)(p[0] << 8 | p[1]) % 10000;
 }
 
 /* The first digit stands for 10,000^weight; scale decimal digits are behind the point. */
@@ -64,11 +67,10 @@ bool read_money(struct reader *r, void *out)
     for (unsigned i = 0; i < r->money_digits; i++)
         unit *= 10;
     const char *sign = amount < 0 ? "-" : "";
-    *(struct wcp_str *)out =
-        r->money_digits == 0
-            ? wcp_fmt(r->arena, "%s%" PRIu64, sign, size)
-            : wcp_fmt(r->arena, "%s%" PRIu64 ".%0*" PRIu64, sign, size / unit,
-                      (int)r->money_digits, size % unit);
+    *(struct wcp_str *)out = r->money_digits == 0
+                                 ? wcp_fmt(r->arena, "%s%" PRIu64, sign, size)
+                                 : wcp_fmt(r->arena, "%s%" PRIu64 ".%0*" PRIu64, sign, size / unit,
+                                           (int)r->money_digits, size % unit);
     return true;
 }
 
@@ -79,8 +81,8 @@ static bool read_address(struct reader *r, bool always_bits, void *out)
     enum { INET4 = 2, INET6 = 3 };
     uint8_t family, bits, is_cidr, size;
     const uint8_t *p;
-    if (!read_u8(r, &family) || !read_u8(r, &bits) || !read_u8(r, &is_cidr) ||
-        !read_u8(r, &size) || !read_bytes(r, size, &p))
+    if (!read_u8(r, &family) || !read_u8(r, &bits) || !read_u8(r, &is_cidr) || !read_u8(r, &size) ||
+        !read_bytes(r, size, &p))
         return false;
     unsigned want = family == INET4 ? 4 : family == INET6 ? 16 : 0;
     if (size != want || bits > want * 8 || want == 0)

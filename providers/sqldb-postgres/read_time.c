@@ -84,8 +84,8 @@ bool read_timestamp(struct reader *r, void *out)
     *t = (struct postgres_types_timestamp){0};
     int64_t us = (int64_t)v;
     if (us == INT64_MAX || us == INT64_MIN) {
-        t->date.tag = us > 0 ? POSTGRES_TYPES_DATE_POSITIVE_INFINITY
-                             : POSTGRES_TYPES_DATE_NEGATIVE_INFINITY;
+        t->date.tag =
+            us > 0 ? POSTGRES_TYPES_DATE_POSITIVE_INFINITY : POSTGRES_TYPES_DATE_NEGATIVE_INFINITY;
         return true;
     }
     int64_t day = us / DAY_US, rest = us % DAY_US;

@@ -23,9 +23,9 @@ struct run {
     const char *sql; /* NUL-terminated */
 
     enum phase phase;
-    int answers;         /* while preparing: how many have come; the last one describes */
+    int answers; /* while preparing: how many have come; the last one describes */
     struct statement *st;
-    bool owned;   /* st is not among the session's */
+    bool owned;    /* st is not among the session's */
     bool was_kept; /* and was prepared by an earlier call */
     bool retried, stale;
 
@@ -115,9 +115,9 @@ static void on_error(struct run *r, const PGresult *res)
     }
     /* The tables have changed under a statement that was prepared before, or it is gone. Nothing of
      * it has been executed. */
-    r->stale = r->was_kept && r->phase == EXECUTING && r->row_count == 0 &&
-               (strcmp(state, "26000") == 0 ||
-                (where && strcmp(where, "RevalidateCachedQuery") == 0));
+    r->stale =
+        r->was_kept && r->phase == EXECUTING && r->row_count == 0 &&
+        (strcmp(state, "26000") == 0 || (where && strcmp(where, "RevalidateCachedQuery") == 0));
     struct wcp_str s = detail ? wcp_fmt(&r->call->arena, "%s: %s (%s)", state, text, detail)
                               : wcp_fmt(&r->call->arena, "%s: %s", state, text);
     if (!wcp_is_utf8((struct wcp_bytes){(const uint8_t *)s.ptr, s.len}))
@@ -146,9 +146,9 @@ static bool write_params(struct run *r, const char **values, int *lengths, int *
         const char *why;
         bool good = value_write(v, oid, &text, &why);
         if (!good)
-            set_error(r, INVALID_PARAMS,
-                      wcp_fmt(a, "postgres: parameter $%zu, a %s, %s", i + 1, value_case_name(v),
-                              why));
+            set_error(
+                r, INVALID_PARAMS,
+                wcp_fmt(a, "postgres: parameter $%zu, a %s, %s", i + 1, value_case_name(v), why));
         int64_t amount;
         if (good && oid == OID_MONEY && r->backend->money_digits >= 0 &&
             money_parse((struct wcp_str){(const char *)text.ptr, text.len},
@@ -224,13 +224,13 @@ static bool take_row(struct run *r, const PGresult *res)
             continue; /* tag 0 is null */
         const struct column *column = &r->st->columns[i];
         const uint8_t *at = (const uint8_t *)PQgetvalue(res, 0, (int)i);
-        struct reader in = {.at = at,
-                            .end = at + PQgetlength(res, 0, (int)i),
-                            .arena = a,
-                            .arena_limit = r->arena_limit,
-                            .money_digits = (unsigned)(r->backend->money_digits < 0
-                                                           ? 2
-                                                           : r->backend->money_digits)};
+        struct reader in = {
+            .at = at,
+            .end = at + PQgetlength(res, 0, (int)i),
+            .arena = a,
+            .arena_limit = r->arena_limit,
+            .money_digits =
+                (unsigned)(r->backend->money_digits < 0 ? 2 : r->backend->money_digits)};
         if (!value_read(&in, column->type, column->is_array, &entries[i].value)) {
             set_error(r, UNEXPECTED,
                       wcp_fmt(a, "postgres: row %zu, column '%s', a %s%s, %s", r->row_count + 1,

@@ -258,8 +258,8 @@ static bool put_path(struct writer *w, const void *v)
     if (l->len == 0)
         return bad(w, "has no points");
     const struct postgres_types_point *first = l->ptr, *last = l->ptr + l->len - 1;
-    bool closed = l->len > 1 && same_float(&first->f0, &last->f0) &&
-                  same_float(&first->f1, &last->f1);
+    bool closed =
+        l->len > 1 && same_float(&first->f0, &last->f0) && same_float(&first->f1, &last->f1);
     put_points(w, l->ptr, l->len - closed, closed ? '(' : '[', closed ? ')' : ']');
     return true;
 }
@@ -562,20 +562,20 @@ static bool put_array(struct writer *w, const struct postgres_types_pg_value *v)
     const struct wcp_type *elem = postgres_types_pg_value_type.fields[v->tag].type->elem;
     const struct postgres_types_bytes_list *list = &v->bytea_array; /* all lists look the same */
     const char *separator = v->tag == POSTGRES_TYPES_PG_VALUE_BOX_ARRAY ? ";" : ",";
-    struct wcp_buf *out = w->b, one = {0};
+    struct wcp_buf one = {0};
+    struct writer element = {.b = &one, .oid = w->oid};
     bool good = true;
-    w->b = &one;
-    wcp_buf_fmt(out, "{");
+    wcp_buf_fmt(w->b, "{");
     for (size_t i = 0; good && i < list->len; i++) {
         one.len = 0;
-        good = writers[v->tag](w, (const char *)list->ptr + i * elem->size);
-        struct writer quoting = {.b = out};
-        wcp_buf_put(out, separator, i > 0);
+        good = writers[v->tag](&element, (const char *)list->ptr + i * elem->size);
+        wcp_buf_put(w->b, separator, i > 0);
         if (good)
-            (void)put_quoted(&quoting, (struct wcp_str){(const char *)one.ptr, one.len}, '"');
+            (void)put_quoted(w, (struct wcp_str){(const char *)one.ptr, one.len}, '"'); /* no NUL */
     }
-    wcp_buf_fmt(out, "}");
+    wcp_buf_fmt(w->b, "}");
     wcp_buf_free(&one);
+    w->why = element.why;
     return good;
 }
 

@@ -186,10 +186,16 @@ static void connect_to(struct pq_conn *c, const char *address)
 {
     enum { FIXED = 10 };
     const struct pq_target *t = c->target;
-    const char *keys[FIXED + PQ_PARAMS + 1] = {
-        "host",           "port",           "client_encoding", "gssencmode",      "keepalives_idle",
-        "keepalives_interval", "keepalives_count", "tcp_user_timeout", "hostaddr"};
-    const char *values[FIXED + PQ_PARAMS + 1] = {t->host, t->port, "UTF8", "disable", "15",
+    const char *keys[FIXED + PQ_PARAMS + 1] = {"host",
+                                               "port",
+                                               "client_encoding",
+                                               "gssencmode",
+                                               "keepalives_idle",
+                                               "keepalives_interval",
+                                               "keepalives_count",
+                                               "tcp_user_timeout",
+                                               "hostaddr"};
+    const char *values[FIXED + PQ_PARAMS + 1] = {t->host, t->port, "UTF8",  "disable", "15",
                                                  "5",     "3",     "30000", address};
     size_t n = address ? 9 : 8;
     for (const struct pq_param *p = t->params; p->key; p++) {

@@ -25,7 +25,7 @@ struct pq_pool_events {
 
 /* Something to do with a connection. It ends once: with pq_job_done, or in failed. */
 struct pq_job {
-    void (*run)(struct pq_job *j, struct pq_session *s); /* send something */
+    void (*run)(struct pq_job *j, struct pq_session *s);                       /* send something */
     void (*result)(struct pq_job *j, struct pq_session *s, const PGresult *r); /* see pq_events */
     void (*failed)(struct pq_job *j, const char *why); /* in words for the caller */
     /* The pool's. */

@@ -21,6 +21,7 @@ from suite import Database, fails, same
 nats = e2e.nats_server()
 postgres = Postgres(tls=True)
 postgres.sql(suite.PREPARATION)
+victim = Postgres()  # without TLS; the one that is killed and paused
 lat = e2e.Lattice(nats.port)
 
 
@@ -118,29 +119,29 @@ def calls_share_the_pool_in_order():
 def overload_is_an_error_at_once():
     with running([link(POSTGRES_POOL_SIZE="1", POSTGRES_QUEUE_SIZE="3")]):
         same(db().one("SELECT 1"), ("int4", 1))
-        calls = [db().start_query("SELECT pg_sleep(0.5)") for _ in range(4)]
-        wait_for("the first one runs", lambda: backends("query LIKE '%pg_sleep(0.5)%' AND state = 'active'") == 1)
+        calls = [db().start_query("SELECT pg_sleep(1)") for _ in range(4)]
+        wait_for("the first one runs", lambda: backends("query LIKE '%pg_sleep(1)%' AND state = 'active'") == 1)
         start = time.monotonic()
         same(fails(db().one, "SELECT 1"), ("unexpected", "postgres: too many calls are waiting"))
-        assert time.monotonic() - start < 0.4
+        assert time.monotonic() - start < 0.8
         for c in calls:
             same(c(), [[("pg_sleep", ("null", None))]])
         same(db().one("SELECT 1"), ("int4", 1))
 
 
 def late_statements_are_cancelled():
-    with running([link(POSTGRES_POOL_SIZE="1", POSTGRES_QUERY_TIMEOUT_MS="500")]) as p:
-        same(db().one("SELECT 1"), ("int4", 1))
+    with running([link(POSTGRES_POOL_SIZE="1", POSTGRES_QUERY_TIMEOUT_MS="1000")]) as p:
+        when_healthy(p)
         start = time.monotonic()
-        same(fails(db().rows, "SELECT pg_sleep(60)"), ("unexpected", "postgres: no answer within 500 ms"))
-        assert 0.4 < time.monotonic() - start < 3
+        same(fails(db().rows, "SELECT pg_sleep(60)"), ("unexpected", "postgres: no answer within 1000 ms"))
+        assert 0.9 < time.monotonic() - start < 4
         wait_for("it is cancelled", lambda: backends("query LIKE '%pg_sleep(60)%' AND state = 'active'") == 0, 3)
         same(db().one("SELECT 1"), ("int4", 1))
         first = db().start_query("SELECT pg_sleep(60)")  # and who waits behind it
         second = db().start_query("SELECT 2")
-        same(fails(first), ("unexpected", "postgres: no answer within 500 ms"))
-        has(fails(second), "no connection was free within 500 ms")
-        same(fails(db().batch, "SELECT 1; SELECT pg_sleep(60)"), ("unexpected", "postgres: no answer within 500 ms"))
+        same(fails(first), ("unexpected", "postgres: no answer within 1000 ms"))
+        has(fails(second), "no connection was free within 1000 ms")
+        same(fails(db().batch, "SELECT 1; SELECT pg_sleep(60)"), ("unexpected", "postgres: no answer within 1000 ms"))
         wait_for("all are cancelled", lambda: backends("state = 'active'") == 0, 3)
         same(db().one("SELECT 3"), ("int4", 3))
         same(p.health()["healthy"], True)
@@ -214,11 +215,10 @@ def wrong_logins_show_no_password():
 
 def tls_modes():
     ssl = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-    plain = Postgres()
     with running([link(), link("off", sslmode="disable"), link("required", POSTGRES_TLS_REQUIRED="true"),
                   link("full", POSTGRES_HOST="localhost", sslmode="verify-full", sslrootcert=postgres.certificate),
                   link("wrong", sslmode="verify-full", sslrootcert="system-of-nobody"),
-                  link("plain", server=plain), link("plain-required", server=plain, POSTGRES_TLS_REQUIRED="true")]) as p:
+                  link("plain", server=victim), link("plain-required", server=victim, POSTGRES_TLS_REQUIRED="true")]) as p:
         for source, want in (("comp", True), ("off", False), ("required", True), ("full", True), ("plain", False)):
             same(db(source).one(ssl), ("bool", want))
         # What TLS has read already, libpq must get without the socket being readable again.
@@ -227,7 +227,6 @@ def tls_modes():
         for source in ("wrong", "plain-required"):
             wait_for("refusal", lambda s=source: fails(db(s).rows, "SELECT 1") == ("unexpected", "postgres: not connected"))
         p.logged("plain-required", "server does not support SSL")
-    plain.kill()
 
 
 # --- trouble ---
@@ -266,16 +265,15 @@ class Load:
 
 
 def server_is_killed_and_restarted_under_load():
-    other = Postgres()
-    with running([link(server=other), link("second")]) as p:
+    with running([link(server=victim), link("second")]) as p:
         when_healthy(p)
         load, second = Load(), Load("second", 1)
         wait_for("calls", lambda: load.good > 50)
-        other.kill()
+        victim.kill()
         wait_for("errors", lambda: any("not connected" in e for e in load.errors))
         when_healthy(p, False)
         wait_for("the reason", lambda: "Connection refused" in str(p.health()))
-        other.start()
+        victim.start()
         before = load.good
         wait_for("calls again", lambda: load.good > before + 50, 15)
         when_healthy(p)
@@ -287,19 +285,17 @@ def server_is_killed_and_restarted_under_load():
             "('unexpected', 'NPN: terminating connection due to unexpected postmaster exit')",
             "('unexpected', 'NPN: terminating connection because of crash of another server process')",
             "('unexpected', 'NPN: terminating connection due to immediate shutdown command')"}, load.errors
-    other.kill()
 
 
 def server_is_paused_under_load():
-    other = Postgres()
-    with running([link(server=other, POSTGRES_QUERY_TIMEOUT_MS="700", POSTGRES_CONNECT_TIMEOUT_MS="700"), link("second")]) as p:
+    with running([link(server=victim, POSTGRES_QUERY_TIMEOUT_MS="700", POSTGRES_CONNECT_TIMEOUT_MS="700"), link("second")]) as p:
         when_healthy(p)
         load, second = Load(), Load("second", 1)
         wait_for("calls", lambda: load.good > 50)
-        other.pause()
+        victim.pause()
         wait_for("errors", lambda: load.errors)
         when_healthy(p, False)
-        other.resume()
+        victim.resume()
         before = load.good
         wait_for("calls again", lambda: load.good > before + 50, 15)
         when_healthy(p)
@@ -308,26 +304,23 @@ def server_is_paused_under_load():
         same(second.errors, {})
         assert load.slowest < 3, load.slowest
         # What was cancelled, or given up, is over on the server, too.
-        wait_for("no session is left", lambda: int(other.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = "
+        wait_for("no session is left", lambda: int(victim.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = "
                                                               "'sqldb-postgres' AND state = 'active'")) == 0)
-    other.kill()
 
 
 def server_is_not_there_at_first():
-    other = Postgres()
-    other.kill()
-    with running([link(server=other)]) as p:
-        when_healthy(p, False)
-        has(p.health(), "Connection refused")
+    victim.kill()
+    with running([link(server=victim)]) as p:
+        wait_for("the reason", lambda: "Connection refused" in str(p.health()))
         wait_for("fails at once", lambda: fails(db().rows, "SELECT 1") == ("unexpected", "postgres: not connected"))
-        other.start()
+        victim.start()
         when_healthy(p)
         same(db().one("SELECT 1"), ("int4", 1))
-        other.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sqldb-postgres'")
-        wait_for("another connection", lambda: other.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = "
-                                                         "'sqldb-postgres'") == "1")
+        pids = "SELECT pid FROM pg_stat_activity WHERE application_name = 'sqldb-postgres'"
+        before = victim.sql(pids)
+        victim.sql(f"SELECT pg_terminate_backend({before})")
+        wait_for("another connection", lambda: victim.sql(pids) not in ("", before))
         same(db().one("SELECT 1"), ("int4", 1))
-    other.kill()
 
 
 def something_else_answers():
