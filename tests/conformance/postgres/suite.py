@@ -280,6 +280,11 @@ def errors_have_sqlstate_and_message(db):
     check(("invalid-params", "22003: "), "SELECT $1::int2", ("int4", 70000))
     db.batch("DROP TABLE IF EXISTS t4; CREATE TABLE t4 (a int4 PRIMARY KEY); INSERT INTO t4 VALUES (1)")
     check(("unexpected", "23505: duplicate key value violates unique constraint"), "INSERT INTO t4 VALUES (1)")
+    # Not before the rows have come, and not before the transaction ends.
+    check(("unexpected", "22012: "), "SELECT 1 / (5000 - i) FROM generate_series(1, 6000) i")
+    db.batch("DROP TABLE IF EXISTS t8; CREATE TABLE t8 (a int4 UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO t8 VALUES (1)")
+    check(("unexpected", "23505: "), "INSERT INTO t8 VALUES (1) RETURNING a")
+    same(db.one("SELECT count(*) FROM t8"), ("int8", 1))
     same(db.one("SELECT 1"), ("int4", 1))
 
 
