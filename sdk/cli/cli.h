@@ -2,6 +2,7 @@
 #ifndef CLI_H
 #define CLI_H
 
+#include "io/nats.h"
 #include "lattice/linkdef.h"
 #include <wcp/link.h>
 
@@ -9,7 +10,8 @@
 #define CLI_OPTIONS(X)                                                                             \
     X(NATS, "nats", "URL", 0, "NATS server (WCP_NATS_URL, else nats://127.0.0.1:4222)")            \
     X(LATTICE, "lattice", "NAME", 0, "lattice (WCP_LATTICE, else default)")                        \
-    X(CREDS, "creds", "FILE", 0, "NATS credentials file (WCP_NATS_CREDS)")                         \
+    NATS_LOGIN(X)                                                                                  \
+    X(JS_DOMAIN, "js-domain", "NAME", 0, "JetStream domain of the lattice (WCP_JS_DOMAIN)")        \
     X(TIMEOUT, "timeout", "MS", 0, "wait at most this long for an answer (2000)")                  \
     X(HELP, "help", NULL, 0, "print what the command does, and its options")                       \
     X(MAN, "man", "DIR", 0, "write the manual pages of all commands into DIR")                     \
@@ -49,7 +51,7 @@
     X(JSON, "json", NULL, 0, "print JSON, an object on each line")
 
 enum opt {
-#define X(id, name, arg, repeat, help) OPT_##id,
+#define X(id, ...) OPT_##id,
     CLI_OPTIONS(X)
 #undef X
         OPT_COUNT

@@ -162,24 +162,25 @@ static bool see_server(struct doctor *d)
 static bool see_login(struct doctor *d)
 {
     struct wcp_err err = {0};
-    const char *creds = d->o->value[OPT_CREDS];
+#define X(id, ...) || d->o->value[OPT_##id]
+    bool given = false NATS_LOGIN(X);
+#undef X
     int rc = session_open(d->o, &d->session, &err);
     if (rc && strcasestr(err.msg, "authori"))
         return doctor_wrong("login", &err,
-                            creds
-                                ? "the server does not know, or no longer lets in, the user of %s: "
-                                  "have its owner make new credentials"
-                                : "give the credentials that the server wants: --creds FILE, or "
-                                  "--nats nats://USER:PASSWORD@HOST:PORT",
-                            creds);
+                            given ? "the server does not know, or no longer lets in, this user: "
+                                    "have its owner make a new login"
+                                  : "give the login that the server wants: --creds FILE, --nkey "
+                                    "FILE, --nats-user with --nats-password-file, "
+                                    "--nats-token-file, or --nats-cert with --nats-key");
     if (rc && (strcasestr(err.msg, "ssl") || strcasestr(err.msg, "tls") ||
                strcasestr(err.msg, "secure") || strcasestr(err.msg, "certificate")))
         return doctor_wrong("login", &err,
                             "say tls:// in --nats if the server wants TLS, and nats:// if it does "
                             "not; its certificate must be signed by one of this system's "
-                            "authorities, for that name");
+                            "authorities, or that of --nats-ca, for that name");
     if (rc == WCP_EINVAL)
-        return doctor_wrong("login", &err, "give a file that can be read and holds credentials");
+        return doctor_wrong("login", &err, "give files that can be read and hold what they should");
     if (rc)
         return doctor_wrong("login", &err, "look into the server's log: it says why it hung up");
     if (session_flush(d->session, &err))
@@ -187,7 +188,7 @@ static bool see_login(struct doctor *d)
                             "permit this user what is named there; wcp needs to publish and "
                             "subscribe _INBOX.>, wasmbus.>, %s.> and $JS.API.>",
                             d->o->value[OPT_LATTICE]);
-    doctor_ok("login", "%s", creds ? creds : "no credentials file was needed");
+    doctor_ok("login", "%s", given ? "the server takes it" : "none was needed");
     return true;
 }
 

@@ -19,6 +19,16 @@ static int ask(struct doctor *d, const char *subject, struct json_object **out, 
     return rc;
 }
 
+static int ask_js(struct doctor *d, const char *what, struct json_object **out, struct wcp_err *err)
+{
+    struct wcp_buf subject = {0};
+    session_js_prefix(d->session, &subject);
+    wcp_buf_fmt(&subject, "%s%c", what, 0);
+    int rc = ask(d, (const char *)subject.ptr, out, err);
+    wcp_buf_free(&subject);
+    return rc;
+}
+
 static bool not_answered(const char *step, struct wcp_err *err, const char *nobody)
 {
     return doctor_wrong(
@@ -49,7 +59,7 @@ bool doctor_jetstream(struct doctor *d)
         doctor_skip("jetstream", "--direct: links are not stored");
         return true;
     }
-    if (ask(d, "$JS.API.INFO", &o, &err)) {
+    if (ask_js(d, "INFO", &o, &err)) {
         if (err.code == WCP_ENOENT)
             wcp_fail(&err, WCP_ENOENT, "nobody answers for JetStream, where hosts keep links");
         return not_answered("jetstream", &err, on);
@@ -69,7 +79,7 @@ bool doctor_jetstream(struct doctor *d)
 static void other_lattices(struct doctor *d, struct strings *out)
 {
     struct json_object *o = NULL, *streams = NULL;
-    if (ask(d, "$JS.API.STREAM.NAMES", &o, &(struct wcp_err){0}) == 0 &&
+    if (ask_js(d, "STREAM.NAMES", &o, &(struct wcp_err){0}) == 0 &&
         json_object_object_get_ex(o, "streams", &streams) &&
         json_object_is_type(streams, json_type_array))
         for (size_t i = 0; i < json_object_array_length(streams); i++) {
@@ -111,12 +121,12 @@ bool doctor_buckets(struct doctor *d)
         return true;
     }
     for (int i = 0; i < 2; i++) {
-        char subject[ID_MAX + 64], *stream = subject + strlen("$JS.API.STREAM.INFO.");
+        char what[ID_MAX + 64], *stream = what + strlen("STREAM.INFO.");
         struct json_object *o = NULL, *state = NULL;
         struct wcp_err err = {0};
-        (void)snprintf(subject, sizeof subject, "$JS.API.STREAM.INFO.KV_%s_%s", kinds[i],
+        (void)snprintf(what, sizeof what, "STREAM.INFO.KV_%s_%s", kinds[i],
                        session_lattice(d->session));
-        if (ask(d, subject, &o, &err))
+        if (ask_js(d, what, &o, &err))
             return not_answered("buckets", &err, "JetStream went away meanwhile: run this again");
         int code = js_error(o, &err);
         if (!code && json_object_object_get_ex(o, "state", &state))

@@ -103,13 +103,13 @@ static void on_done(void *ctx, const struct lattice_state *s)
 static void read_links(struct doctor *d, const char *id, struct reading *r)
 {
     r->d = d;
-    struct lattice_watch *w =
-        lattice_watch(&(struct lattice_watch_config){.kv = {.rpc = session_rpc(d->session)},
-                                                     .lattice = session_lattice(d->session),
-                                                     .id = id,
-                                                     .link = on_link,
-                                                     .done = on_done,
-                                                     .ctx = r});
+    struct lattice_watch *w = lattice_watch(&(struct lattice_watch_config){
+        .kv = {.rpc = session_rpc(d->session), .domain = session_js_domain(d->session)},
+        .lattice = session_lattice(d->session),
+        .id = id,
+        .link = on_link,
+        .done = on_done,
+        .ctx = r});
     while (!r->done)
         session_turn(d->session, d->o->timeout_ms);
     lattice_close(w);

@@ -11,9 +11,14 @@ static const char summary[] = "look after the providers and links of a wasmCloud
 static const char usual_status[] = "  0  done\n"
                                    "  1  failed\n"
                                    "  2  wrong usage";
-static const char environment[] = "  WCP_NATS_URL    the NATS server, without --nats\n"
-                                  "  WCP_NATS_CREDS  the NATS credentials file, without --creds\n"
-                                  "  WCP_LATTICE     the lattice, without --lattice";
+static const char environment[] = "These stand for options that are not given:\n"
+                                  "  WCP_NATS_URL  --nats\n"
+#define X(id, name, arg, repeat, help, env, member) "  " env "  --" name "\n"
+    NATS_LOGIN(X)
+#undef X
+        "  WCP_LATTICE  --lattice\n"
+        "  WCP_JS_DOMAIN  --js-domain\n"
+        "  WCP_WIT  --wit";
 
 /* The next line of a text; false: there is none. */
 static bool next_line(const char **text, struct wcp_str *line)

@@ -146,9 +146,9 @@ static void on_links(void *ctx, struct wcp_bytes answer)
     wcp_buf_put(&b, answer.ptr, answer.len);
     struct json_object *o = document_parse(&b),
                        *list = document_member(o, "links", json_type_array),
-                       *left_out = document_member(o, "left_out", json_type_int);
+                       *omitted = document_member(o, "omitted", json_type_int);
     const char *state = "not there", *reason = "";
-    if (json_object_get_int64(left_out)) /* of too many links; those that are ready come last */
+    if (json_object_get_int64(omitted)) /* of too many links; those that are ready come last */
         state = "ready";
     for (size_t i = 0; list && i < json_object_array_length(list); i++) {
         struct json_object *l = json_object_array_get_idx(list, i);

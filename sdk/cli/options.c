@@ -11,7 +11,7 @@
 #define BIT(i) (UINT64_C(1) << (i))
 
 const struct option_text option_texts[OPT_COUNT] = {
-#define X(id, name, arg, repeat, help) {name, arg, repeat, help},
+#define X(id, name, arg, repeat, help, ...) {name, arg, repeat, help},
     CLI_OPTIONS(X)
 #undef X
 };
@@ -113,6 +113,7 @@ static const char *take(struct options *o, int opt, const char *value)
     case OPT_NAME:
     case OPT_ID:
     case OPT_HOST:
+    case OPT_JS_DOMAIN:
     case OPT_HOST_ID: return is_id(value) ? NULL : AN_ID;
     case OPT_LOG: return log_parse_level(value, &(enum wcp_level){0}) ? NULL : "a level";
     default: return *value ? NULL : "a value";
@@ -251,10 +252,15 @@ int options_parse(int argc, char **argv, struct options *o, const struct command
     }
     from_environment(o, OPT_NATS, "WCP_NATS_URL", "nats://127.0.0.1:4222");
     from_environment(o, OPT_LATTICE, "WCP_LATTICE", "default");
-    from_environment(o, OPT_CREDS, "WCP_NATS_CREDS", NULL);
-    if (!is_id(o->value[OPT_LATTICE])) {
-        (void)snprintf(what, sizeof what, "WCP_LATTICE: '%.200s' found, " AN_ID " expected",
-                       o->value[OPT_LATTICE]);
+    from_environment(o, OPT_JS_DOMAIN, "WCP_JS_DOMAIN", NULL);
+#define X(id, name, arg, repeat, help, env, member) from_environment(o, OPT_##id, env, NULL);
+    NATS_LOGIN(X)
+#undef X
+    const char *lattice = o->value[OPT_LATTICE], *domain = o->value[OPT_JS_DOMAIN];
+    if (!is_id(lattice) || (domain && !is_id(domain))) {
+        (void)snprintf(what, sizeof what, "%s: '%.200s' found, " AN_ID " expected",
+                       is_id(lattice) ? "WCP_JS_DOMAIN" : "WCP_LATTICE",
+                       is_id(lattice) ? domain : lattice);
         return usage(c, what);
     }
     *command = c;

@@ -24,7 +24,7 @@ struct session {
     const struct options *o;
     const char *lattice;
     uint32_t timeout_ms;
-    char why[160]; /* what the connection complained of last: ": reason", or empty */
+    char why[200]; /* what the connection complained of last: ": reason", or empty */
     struct listener {
         int sub;
         void (*fn)(void *ctx, struct wcp_msg *m);
@@ -43,12 +43,14 @@ struct session {
 static void on_log(void *ctx, enum wcp_level level, const char *line)
 {
     struct session *s = ctx;
-    struct json_object *o = json_tokener_parse(line), *server = NULL, *why = NULL;
+    struct json_object *o = json_tokener_parse(line), *server = NULL, *why = NULL, *login = NULL;
     json_object_object_get_ex(o, "server", &server);
+    json_object_object_get_ex(o, "login", &login);
     if (json_object_object_get_ex(o, "why", &why))
-        (void)snprintf(s->why, sizeof s->why, ": %s%s%s",
+        (void)snprintf(s->why, sizeof s->why, ": %s%s%s%s%s",
                        server ? json_object_get_string(server) : "", server ? ": " : "",
-                       json_object_get_string(why));
+                       json_object_get_string(why), login ? "; login: " : "",
+                       login ? json_object_get_string(login) : "");
     json_object_put(o);
 }
 
@@ -154,8 +156,14 @@ int session_connect(struct session *s, struct wcp_err *err)
         s->offline = offline_new(&s->loop, &events);
         s->sockets = sockets_new(&s->loop);
     } else {
-        const struct nats_config config = {
-            .urls = o->value[OPT_NATS], .creds_file = o->value[OPT_CREDS], .name = "wcp"};
+        const struct nats_config config = {.urls = o->value[OPT_NATS],
+                                           .login =
+                                               {
+#define X(id, flag, arg, repeat, help, env, member) .member = o->value[OPT_##id],
+                                                   NATS_LOGIN(X)
+#undef X
+                                               },
+                                           .name = "wcp"};
         s->nats = nats_conn_new(&s->loop, &config, &events, err);
         if (!s->nats)
             return err->code;
@@ -214,6 +222,17 @@ void session_close(struct session *s)
 const char *session_lattice(const struct session *s)
 {
     return s->lattice;
+}
+
+const char *session_js_domain(const struct session *s)
+{
+    return s->o->value[OPT_JS_DOMAIN];
+}
+
+void session_js_prefix(const struct session *s, struct wcp_buf *b)
+{
+    const char *domain = session_js_domain(s);
+    wcp_buf_fmt(b, "$JS%s%s.API.", domain ? "." : "", domain ? domain : "");
 }
 
 void session_tell(struct session *s, const char *subject, struct wcp_bytes data)

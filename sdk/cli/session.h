@@ -14,6 +14,9 @@ int session_connect(struct session *s, struct wcp_err *err);
 /* Everything published reaches the server first. NULL is allowed. */
 void session_close(struct session *s);
 const char *session_lattice(const struct session *s);
+const char *session_js_domain(const struct session *s); /* NULL: the server's own */
+/* Adds what subjects of JetStream's API begin with: "$JS.API.", or in a domain "$JS.hub.API.". */
+void session_js_prefix(const struct session *s, struct wcp_buf *b);
 
 /* Sends data to subject and waits for one answer, which is added to *answer. WCP_ENOENT: nobody
  * answers there; WCP_ETIMEOUT, WCP_ECLOSED: no answer. err names the subject. */

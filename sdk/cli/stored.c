@@ -35,7 +35,8 @@ static int read_key(struct session *s, const char *bucket, const char *key,
 {
     const char *lattice = session_lattice(s), *text = "";
     struct wcp_buf subject = {0}, body = {0}, answer = {0}, data = {0};
-    wcp_buf_fmt(&subject, "$JS.API.STREAM.MSG.GET.KV_%s_%s", bucket, lattice);
+    session_js_prefix(s, &subject);
+    wcp_buf_fmt(&subject, "STREAM.MSG.GET.KV_%s_%s", bucket, lattice);
     wcp_buf_put(&subject, "", 1);
     wcp_buf_fmt(&body, "{\"last_by_subj\":\"$KV.%s_%s.%s\"}", bucket, lattice, key);
     int rc = session_ask(s, (const char *)subject.ptr, (struct wcp_bytes){body.ptr, body.len},
@@ -81,6 +82,8 @@ static int write_key(struct session *s, const char *bucket, const char *key,
     struct wcp_buf subject = {0}, answer = {0};
     char expected[24];
     const char *text = "";
+    if (session_js_domain(s)) /* writes to another domain go by way of its API */
+        session_js_prefix(s, &subject);
     wcp_buf_fmt(&subject, "$KV.%s_%s.%s", bucket, session_lattice(s), key);
     wcp_buf_put(&subject, "", 1);
     const char *to = (const char *)subject.ptr;

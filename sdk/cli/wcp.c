@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define O(id)   (UINT64_C(1) << OPT_##id)
-#define LATTICE (O(NATS) | O(LATTICE) | O(CREDS) | O(TIMEOUT))
+#define O(id)      (UINT64_C(1) << OPT_##id)
+#define X(id, ...) | O(id)
+#define LATTICE    (O(NATS) | O(LATTICE) | O(TIMEOUT) NATS_LOGIN(X))
 
 const struct command commands[] = {
     {.words = {"link", "put"},
@@ -26,7 +27,7 @@ const struct command commands[] = {
              "told.",
      .examples = "  wcp link del --source http --interface wasi:keyvalue",
      .required = O(SOURCE) | O(INTERFACE),
-     .allowed = LATTICE | O(TARGET) | O(NAME) | O(DIRECT),
+     .allowed = LATTICE | O(JS_DOMAIN) | O(TARGET) | O(NAME) | O(DIRECT),
      .run = cmd_link_del},
     {.words = {"swap"},
      .operands = "SOURCE INTERFACE",
@@ -53,8 +54,8 @@ const struct command commands[] = {
      .status = "  0  the new target serves the link\n"
                "  1  not so; nothing is changed unless it says so\n"
                "  2  wrong usage",
-     .allowed = LATTICE | O(TO) | O(FROM) | O(NAME) | O(SOURCE_CONFIG) | O(TARGET_CONFIG) |
-                O(DIRECT) | O(WAIT) | O(CHECK) | O(WIT) | O(ROLLBACK),
+     .allowed = LATTICE | O(JS_DOMAIN) | O(TO) | O(FROM) | O(NAME) | O(SOURCE_CONFIG) |
+                O(TARGET_CONFIG) | O(DIRECT) | O(WAIT) | O(CHECK) | O(WIT) | O(ROLLBACK),
      .run = cmd_swap},
     {.words = {"drain"},
      .operands = "ID",
@@ -112,7 +113,7 @@ const struct command commands[] = {
              "it.",
      .examples = "  wcp host-data --id kv | keyvalue-redis",
      .required = O(ID),
-     .allowed = LATTICE | O(HOST_ID) | O(CONFIG) | O(LINK) | O(LOG),
+     .allowed = O(NATS) | O(LATTICE) | O(CREDS) | O(HOST_ID) | O(CONFIG) | O(LINK) | O(LOG),
      .run = cmd_host_data},
     {.words = {"call"},
      .operands = "[ID] FUNCTION [VALUE]...",
@@ -264,7 +265,7 @@ const struct command commands[] = {
      .status = "  0  all is well\n"
                "  1  something is wrong\n"
                "  2  wrong usage",
-     .allowed = LATTICE | O(SOURCE) | O(INTERFACE) | O(NAME) | O(DIRECT),
+     .allowed = LATTICE | O(JS_DOMAIN) | O(SOURCE) | O(INTERFACE) | O(NAME) | O(DIRECT),
      .run = cmd_doctor},
     {.help = NULL},
 };

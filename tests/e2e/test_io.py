@@ -69,7 +69,7 @@ def usage_errors_are_one_line_and_status_2():
             ("--config-dir: /nonexistent: No such file", ["--provider-id", "p", "--config-dir", "/nonexistent"]),
             ("--host-data: /nonexistent: No such file", ["--host-data", "/nonexistent"]),
             ('http://\\" found, nats:// or tls:// expected', ["--provider-id", "p", "--nats", "http://x"]),
-            ("NATS credentials /nonexistent: No such file",
+            ("NATS login: --creds /nonexistent: No such file",
              ["--provider-id", "p", "--creds", "/nonexistent"])):
         refused(2, text, *args)
     refused(2, 'WCP_LATTICE: "a.b" found', env={"WCP_LATTICE": "a.b", "WCP_PROVIDER_ID": "p"})

@@ -23,8 +23,8 @@ LATTICE.make_bucket("CONFIGDATA_test")
 HOST_IS_SLOW_S = 0.3  # to follow a change
 
 
-def wcp(*words):
-    return subprocess.run([l.BIN / "wcp", *words, "--nats", f"nats://127.0.0.1:{SERVER.port}", "--lattice", "test"],
+def wcp(*words, port=SERVER.port):
+    return subprocess.run([l.BIN / "wcp", *words, "--nats", f"nats://127.0.0.1:{port}", "--lattice", "test"],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
 
 
@@ -37,8 +37,8 @@ def replica(provider_id, name="keyvalue-redis"):
     return Replica(LATTICE, provider_id, REDIS.port, name=name).serving()
 
 
-def stored(source):
-    answer = json.loads(LATTICE.nats.request("$JS.API.STREAM.MSG.GET.KV_LATTICEDATA_test", json.dumps(
+def stored(source, lattice=LATTICE):
+    answer = json.loads(lattice.nats.request("$JS.API.STREAM.MSG.GET.KV_LATTICEDATA_test", json.dumps(
         {"last_by_subj": f"$KV.LATTICEDATA_test.COMPONENT_{source}"}).encode()).data)
     return json.loads(base64.b64decode(answer["message"]["data"]))["links"]
 
@@ -57,9 +57,9 @@ class Component(Callers):
         threading.Timer(HOST_IS_SLOW_S, lambda: setattr(self, "target", target)).start()
 
 
-def has_lost_its_link(p):
-    """Told by wcp, or by the bucket."""
-    l.wait_for("the end of the link", lambda: "link is deleted" in p.log() or "link is no longer in" in p.log())
+def gone(replica_):
+    """Its link is, by whatever told it first: the bucket or wcp."""
+    l.wait_for(replica_.log(), lambda: any(x in replica_.log() for x in ("link is deleted", "link is no longer in")))
 
 
 def a_swap_and_its_rollback_lose_no_call():
@@ -71,15 +71,47 @@ def a_swap_and_its_rollback_lose_no_call():
     r = did(wcp("swap", "comp", "wasi:keyvalue", "--to", "new"))
     assert "comp -> new (wasi:keyvalue, link 'default'): swapped" in r.stdout, r.stdout
     assert component.target == "new" and stored("comp")[0]["target"] == "new", component.target
-    has_lost_its_link(old)
+    gone(old)
     component.wait(50)
     did(wcp("swap", "comp", "wasi:keyvalue", "--rollback"))
     assert component.target == "old"
-    has_lost_its_link(new)
+    gone(new)
     component.wait(50)
     component.close()
     old.leave()
     new.leave()
+
+
+def server_of_domain(name, leafnodes):
+    path = l.temporary_path(f"{name}.conf")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f'jetstream {{ domain: {name}, store_dir: "{l.temporary_path(name)}" }}\nleafnodes {{ {leafnodes} }}\n')
+    return l.nats_server("-c", path)
+
+
+def in_another_jetstream_domain():
+    """The lattice's buckets are at a hub; the providers and wcp are at a leaf node that has a JetStream of its own."""
+    port = l.free_port()
+    hub = server_of_domain("hub", f'listen: "127.0.0.1:{port}"')
+    leaf = server_of_domain("leaf", f'remotes: [{{ url: "nats://127.0.0.1:{port}" }}]')
+    stores, lattice = l.Lattice(hub.port), l.Lattice(leaf.port)
+    stores.make_bucket("LATTICEDATA_test")
+    stores.make_bucket("CONFIGDATA_test")
+    stores.store_links("comp", [stores.link("comp", "old")])
+    old, new = (Replica(lattice, i, REDIS.port, "--js-domain", "hub", name="keyvalue-memory") for i in ("old", "new"))
+    old.logged("link is up", seconds=20)
+    new.serving()
+    out = wcp("doctor", "--js-domain", "hub", port=leaf.port).stdout
+    assert "LATTICEDATA_test has 1 keys" in out, out
+    r = wcp("swap", "comp", "wasi:keyvalue", "--to", "new", port=leaf.port)
+    assert r.returncode == 1 and "no host has been in lattice" in r.stderr, (r.stdout, r.stderr)
+    did(wcp("swap", "comp", "wasi:keyvalue", "--to", "new", "--js-domain", "hub", port=leaf.port))
+    assert stored("comp", stores)[0]["target"] == "new"
+    gone(old)
+    for one in (old, new):
+        one.leave()
+    for one in (leaf, hub):
+        one.kill()
 
 
 def a_target_that_is_not_there_or_not_well_changes_nothing():
@@ -185,5 +217,5 @@ def leaving_by_wcp_finishes_what_runs():
     assert r.returncode == 1 and "hosts in lattice 'test' lists 'other'" in r.stderr, r
 
 
-l.run([a_swap_and_its_rollback_lose_no_call, a_target_that_is_not_there_or_not_well_changes_nothing,
-       a_recording_decides, leaving_by_wcp_finishes_what_runs])
+l.run([a_swap_and_its_rollback_lose_no_call, in_another_jetstream_domain,
+       a_target_that_is_not_there_or_not_well_changes_nothing, a_recording_decides, leaving_by_wcp_finishes_what_runs])

@@ -14,7 +14,7 @@ import tarfile
 import time
 import uuid
 
-PREFIXES = {"A": 0x00, "N": 0x68, "U": 0xA0, "V": 0xA8, "X": 0xB8}
+PREFIXES = {"A": 0x00, "N": 0x68, "O": 0x70, "U": 0xA0, "V": 0xA8, "X": 0xB8}
 SEED = 0x90
 TARGET = f"{platform.machine()}-linux"
 
@@ -35,7 +35,7 @@ def text_key(body):
 
 
 class Key:
-    """A fresh key pair: A account, N host, U user, V provider for signing, X for sealing."""
+    """A fresh key pair: A account, N host, O operator, U user, V provider for signing, X for sealing."""
 
     def __init__(self, letter):
         prefix = PREFIXES[letter]

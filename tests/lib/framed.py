@@ -32,8 +32,8 @@ def connect(address, timeout=10):
     kind, _, where = address.partition(":")
     if kind == "unix":
         s = socket.socket(socket.AF_UNIX)
+        s.connect(where)  # while it blocks: with a time limit it would fail when too many wait to be accepted
         s.settimeout(timeout)
-        s.connect(where)
         return s
     host, _, port = where.rpartition(":")
     return socket.create_connection((host.strip("[]"), int(port)), timeout)

@@ -426,6 +426,59 @@ TEST(nats_comes_back_when_the_server_does)
     close_rig(&r);
 }
 
+static void say(FILE *to, const char *text)
+{
+    if (fputs(text, to) < 0 || fflush(to))
+        _exit(1);
+}
+
+/* Serves one connection after the other. Who subscribes first gets half of a message, and then the
+ * connection's end; who does later gets a whole one. */
+static void serve_half_a_message(int listener)
+{
+    for (bool lost = false;;) {
+        FILE *f = fdopen(accept(listener, NULL, NULL), "r+");
+        char line[1000], sid[10];
+        say(f, "INFO {\"max_payload\":1048576,\"headers\":true}\r\n");
+        while (fgets(line, sizeof line, f)) {
+            fseek(f, 0, SEEK_CUR); /* reading has to end before writing */
+            if (strncmp(line, "PING", 4) == 0)
+                say(f, "PONG\r\n");
+            if (sscanf(line, "SUB s %9s", sid) != 1)
+                continue;
+            fprintf(f, "MSG s %s %d\r\n", sid, lost ? 5 : 1000);
+            say(f, lost ? "again\r\n" : "half of it");
+            if (!lost)
+                break;
+        }
+        lost |= strncmp(line, "SUB", 3) == 0;
+        fclose(f);
+    }
+}
+
+TEST(nats_begins_anew_after_half_a_message)
+{
+    struct rig r = {.port = free_port()};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                            .sin_port = htons((uint16_t)r.port)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 8) == 0);
+    r.server = fork();
+    if (r.server == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        serve_half_a_message(fd);
+    }
+    close(fd);
+    open_rig(&r, &(struct nats_config){0});
+    UNTIL(connected, 1);
+    r.t->subscribe(r.t, "s", NULL);
+    UNTIL(reconnected, 1);
+    UNTIL(messages, 1);
+    CHECK_STR(r.last_data, "again");
+    close_rig(&r);
+}
+
 TEST(nats_closes_while_it_connects_and_while_the_server_is_away)
 {
     struct rig r = {0};
@@ -580,11 +633,25 @@ TEST(nats_refuses_logins_that_cannot_be_right)
     uv_loop_t loop;
     uv_loop_init(&loop);
     struct nats_events none = {0};
-    CHECK(!nats_conn_new(&loop, &(struct nats_config){.user_jwt = "x"}, &none, &err));
-    CHECK_STR(err.msg, "NATS login: a user JWT found without its seed");
-    CHECK(!nats_conn_new(&loop, &(struct nats_config){.creds_file = "/nonexistent"}, &none, &err));
-    CHECK_STR(err.msg, "NATS credentials /nonexistent: No such file or directory");
-    CHECK(!nats_conn_new(&loop, &(struct nats_config){.user_seed = "SUX"}, &none, &err));
-    CHECK(strstr(err.msg, "NATS login: user seed: "));
+    static const struct {
+        struct nats_config config;
+        const char *text;
+    } bad[] = {
+        {{.user_jwt = "x"}, "NATS login: a user JWT found without its seed"},
+        {{.user_seed = "SUX"}, "NATS login: user seed: "},
+        {{.login = {.creds_file = "/nonexistent"}},
+         "NATS login: --creds /nonexistent: No such file or directory"},
+        {{.login = {.creds_file = "/dev/null", .token_file = "/dev/null"}},
+         "NATS login: --creds and --nats-token-file found, one of them expected"},
+        {{.login = {.user = "me"}}, "NATS login: --nats-user found without --nats-password-file"},
+        {{.login = {.key_file = "/dev/null"}}, "NATS login: --nats-key found without --nats-cert"},
+        {{.login = {.nkey_file = "/dev/null"}}, "NATS login: --nkey: /dev/null: not a file"},
+        {{.login = {.nkey_file = "/etc/passwd"}}, "NATS login: user seed: "},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK(!nats_conn_new(&loop, &bad[i].config, &none, &err));
+        CHECK(strncmp(err.msg, bad[i].text, strlen(bad[i].text)) == 0);
+        CHECK(!strstr(err.msg, "root")); /* what is in the file */
+    }
     CHECK_INT(uv_loop_close(&loop), 0);
 }

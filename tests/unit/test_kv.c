@@ -97,7 +97,7 @@ TEST(kv_get_says_why_not)
     js.off = true;
     CHECK_STR(get("a"),
               "bucket B, key a: nobody answers for JetStream (status 503): it is off, or in "
-              "another domain; nats-server -js starts it; ");
+              "another domain (--js-domain); nats-server -js starts it; ");
     js.off = false;
     CHECK_STR(get("a"), "absent; "); /* no such bucket */
     js.silent = true;

@@ -1,5 +1,6 @@
 /* test_links.c: the link table: identity, change, failure, draining, secrets, limits. */
 #include "lattice/links.h"
+#include "lattice/secrets.h"
 #include "lattice/xkey.h"
 #include "capture.h"
 #include "fake_transport.h"
@@ -614,6 +615,75 @@ TEST(sealed_secrets_are_opened_and_count_as_content)
         !wcp_link_secret(w, "pw")); /* wiped after link_down, though a call still holds the link */
     release(w);
     CHECK_INT(capture_count("hunter"), 0);
+    stop();
+}
+
+static void provide(const char *name, const char *value)
+{
+    struct secrets s = {0};
+    CHECK_INT(
+        secrets_put(&s, name, (struct wcp_bytes){(const uint8_t *)value, strlen(value)}, NULL), 0);
+    struct shared_secrets *shared = secrets_share(&s);
+    links_provide_secrets(links, shared);
+    secrets_drop(shared); /* the table holds it */
+}
+
+TEST(a_link_sees_the_nearest_of_its_own_and_the_providers_secrets)
+{
+    start(0);
+    provide("pw", "of-provider");
+    put("plain", "a");
+    CHECK_STR(wcp_link_secret(last_up, "PW"), "of-provider");
+    provide("url", "of-provider");
+    put("configured", "b"); /* its configuration has "url" */
+    CHECK(!wcp_link_secret(last_up, "URL"));
+    put("bare", NULL);
+    CHECK_STR(wcp_link_secret(last_up, "URL"), "of-provider");
+    struct linkdef l = with_secret("{\"url\":{\"kind\":\"String\",\"value\":\"sealed\"}}", 1);
+    links_put(links, &l);
+    CHECK_STR(wcp_link_secret(last_up, "url"), "sealed");
+    /* All that a local link has is the provider's. */
+    l = link_def("local", "kv", "default", "wasi", "keyvalue", "c");
+    links_put_local(links, &l, true);
+    CHECK_STR(wcp_link_secret(last_up, "url"), "of-provider");
+    /* But not of one that a file tells. */
+    l = link_def("filed", "kv", "default", "wasi", "keyvalue", "d");
+    links_put_local(links, &l, false);
+    CHECK(!wcp_link_secret(last_up, "url"));
+    stop();
+}
+
+TEST(other_secrets_of_the_provider_make_links_anew)
+{
+    start(0);
+    provide("pw", "first");
+    struct linkdef l = with_secret("{\"own\":{\"kind\":\"String\",\"value\":\"sealed\"}}", 1);
+    links_put(links, &l);
+    struct wcp_link *old = find_store("default");
+    links_sync_begin(links);
+    l = link_def("comp", "kv", "missing", "wasi", "keyvalue", NULL);
+    links_sync_put(links, &l, "its config is not there");
+    up_fails = "no server";
+    put("failed", "f");
+    up_fails = NULL;
+    story[0] = '\0';
+    provide("pw", "second");
+    CHECK_STR(story, "up failed f; up default a; "); /* what is missing is so still */
+    struct wcp_link *new = find_store("default");
+    CHECK(new != old);
+    CHECK_STR(wcp_link_secret(old, "pw"), "first"); /* as long as it lives */
+    CHECK_STR(wcp_link_secret(new, "pw"), "second");
+    CHECK_STR(wcp_link_secret(new, "own"), "sealed");
+    CHECK_STR(wcp_link_config(new, "url"), "a");
+    CHECK(wcp_link_has_interface(new, "store"));
+    release(old);
+    tick(0);
+    CHECK_STR(story, "up failed f; up default a; down default a; ");
+    CHECK_INT(links_count(links), 3);
+    l = with_secret("{\"own\":{\"kind\":\"String\",\"value\":\"sealed\"}}", 2);
+    links_put(links, &l); /* the same again */
+    CHECK_STR(story, "up failed f; up default a; down default a; ");
+    release(new);
     stop();
 }
 

@@ -1,6 +1,7 @@
 /* test_provider.c: an instance from its start to its last word. */
 #include "lattice/provider.h"
 #include "base/timer.h"
+#include "lattice/secrets.h"
 #include "capture.h"
 #include "fake_js.h"
 #include "lattice/local.h"
@@ -335,6 +336,43 @@ TEST(a_changed_configuration_is_told_and_an_equal_one_is_not)
     stop();
 }
 
+static void change_secret(const char *value)
+{
+    struct secrets s = {0};
+    CHECK_INT(
+        secrets_put(&s, "pw", (struct wcp_bytes){(const uint8_t *)value, strlen(value)}, NULL), 0);
+    instance_secrets(instance, &s);
+    CHECK(!s.at); /* taken */
+}
+
+TEST(changed_secrets_are_told_and_links_see_them_only_without_a_host)
+{
+    start(LINK("a", "one", "{}"));
+    CHECK_STR(wcp_provider_secret(instance, "pw"), "s");
+    change_secret("s");
+    CHECK_STR(story, "start; up one; ");
+    change_secret("t");
+    CHECK_STR(wcp_provider_secret(instance, "pw"), "t");
+    CHECK_STR(story, "start; up one; config 0; ");
+    stop();
+    story[0] = '\0';
+    make(true, LINK("a", "one", "{}"));
+    change_secret("early");
+    CHECK_INT(instance_start(instance, NULL), 0);
+    CHECK_STR(story, "start; up one; ");
+    change_secret("later");
+    tick(0);
+    CHECK_STR(story, "start; up one; config 0; up one; down one; ");
+    struct config c = {0};
+    config_put(&c, "k", "9");
+    instance_config(instance, &c);
+    CHECK_STR(story, "start; up one; config 0; up one; down one; config 9; up one; ");
+    instance_drain(instance, 0);
+    change_secret("too late");
+    CHECK_STR(story, "start; up one; config 0; up one; down one; config 9; up one; ");
+    stop();
+}
+
 TEST(a_host_stops_an_idle_provider_at_once)
 {
     start(LINK("a", "one", "{}"));
@@ -522,6 +560,19 @@ TEST(the_providers_own_drain_limit_counts)
     "\"wit_package\":\"keyvalue\",\"interfaces\":[\"store\"],\"source_config\":[],\"target_"       \
     "config\":[" names "]}"
 
+/* What the admin port would say. */
+static void check_metric(const char *name, uint64_t value)
+{
+    struct wcp_buf b = {0};
+    char line[100];
+    snprintf(line, sizeof line, "\n%s %llu\n", name, (unsigned long long)value);
+    instance_metrics(instance, "p", &b);
+    wcp_buf_put(&b, "", 1);
+    if (!strstr((const char *)b.ptr, line))
+        FAIL("%s is not %llu", name, (unsigned long long)value);
+    wcp_buf_free(&b);
+}
+
 static void start_standalone(void)
 {
     struct wcp_err err = {0};
@@ -666,7 +717,7 @@ TEST(standalone_without_jetstream_says_so_once_and_goes_on)
         run_js(instance_next(instance) - net.now_ms);
     }
     CHECK_LOGGED("the lattice's links cannot be read"); /* one line */
-    CHECK_INT(instance_stats(instance)->unreadable, 1);
+    check_metric("wcp_lattice_outages_total", 1);
     CHECK_STR(story, "start; up one; ");
     /* ... and found when it is there; the link that was put is not in it, and it is long ago. */
     js.off = false;
@@ -859,7 +910,7 @@ TEST(standalone_keeps_its_links_when_their_bucket_is_gone)
         run_js(15000);
     CHECK_STR(story, "start; up default; ");
     CHECK_LOGGED("the lattice's links are gone with their bucket: those that are known are kept");
-    CHECK_INT(instance_stats(instance)->unreadable, 1);
+    check_metric("wcp_lattice_outages_total", 1);
     stop();
 }
 
@@ -875,7 +926,7 @@ TEST(standalone_waits_a_minute_before_it_follows_a_bucket_that_has_lost_writes)
     for (int i = 0; i < 3; i++)
         run_js(5000);
     CHECK_LOGGED("the bucket of the lattice's links has lost writes");
-    CHECK_INT(instance_stats(instance)->older, 1);
+    check_metric("wcp_lattice_rewinds_total", 1);
     quiet(30000);
     js_put(L, "COMPONENT_b", "{\"links\":[" KVLINK("b", "") "]}"); /* somebody restores it */
     quiet(29999);
@@ -962,6 +1013,17 @@ TEST(standalone_links_of_a_file_stay_whatever_the_buckets_and_messages_say)
     send_to(CONTROL "linkdefs.del", NULL, LINK("a", "default", "{}"), NULL);
     quiet(120000);
     CHECK_STR(story, "start; up default; ");
+    /* But it is made anew, once, by what the provider itself is told. */
+    story[0] = '\0';
+    struct config c = {0};
+    config_put(&c, "k", "9");
+    instance_config(instance, &c);
+    tick(0);
+    CHECK_STR(story, "config 9; up default; down default; ");
+    story[0] = '\0';
+    change_secret("new");
+    tick(0);
+    CHECK_STR(story, "config 9; up default; down default; ");
     stop();
 }
 

@@ -126,9 +126,15 @@ TEST(secrets_that_cannot_be_opened_say_why)
 TEST(secrets_are_limited_in_number)
 {
     struct secrets s = {0};
-    for (int i = 0; i < SECRETS_MAX; i++)
-        CHECK_INT(secrets_put(&s, "x", (struct wcp_bytes){0}, &err), 0);
+    for (int i = 0; i < SECRETS_MAX; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "x%d", i);
+        CHECK_INT(secrets_put(&s, name, (struct wcp_bytes){0}, &err), 0);
+    }
     CHECK_INT(secrets_put(&s, "x", (struct wcp_bytes){0}, &err), WCP_ETOOBIG);
     CHECK_STR(err.msg, "more than 1000 secrets");
+    CHECK_INT(secrets_put(&s, "x7", (struct wcp_bytes){(const uint8_t *)"new", 3}, &err), 0);
+    CHECK_INT(s.n, SECRETS_MAX);
+    CHECK_STR((const char *)secrets_get(&s, "x7")->value, "new");
     secrets_free(&s);
 }

@@ -36,13 +36,17 @@ bool wcp_link_has_interface(const struct wcp_link *l, const char *name);
 
 /* Our side's configuration and secrets; NULL when absent. Keys match in any case, an exact match
  * wins. Values are NUL-terminated and live as long as the link. Secrets lie in locked memory and
- * are wiped after link_down: never log or copy them without need. */
+ * are wiped after link_down: never log or copy them without need.
+ *
+ * Which secrets a link sees: those sealed for it. Without a host also the provider's own (the
+ * mounted folder), unless the link has a secret or configuration of that name: the nearest wins. */
 const char *wcp_link_config(const struct wcp_link *l, const char *key);
 const char *wcp_link_secret(const struct wcp_link *l, const char *name);
 struct wcp_bytes wcp_link_secret_bytes(const struct wcp_link *l,
                                        const char *name); /* ptr NULL: absent */
 
-/* The same for the whole provider; they live as long as the instance. */
+/* The same for the whole provider. Configuration lives as long as the instance. A secret lives
+ * until the next config_changed has returned: do not keep it. */
 const char *wcp_provider_config(const struct wcp_instance *i, const char *key);
 const char *wcp_provider_secret(const struct wcp_instance *i, const char *name);
 

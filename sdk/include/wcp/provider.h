@@ -39,7 +39,9 @@ struct wcp_provider {
     /* The link is going, link_down follows when its running calls have ended: begin nothing new on
      * it. For providers that call; what is called only gets no more calls. */
     void (*link_drain)(struct wcp_link *l);
-    /* The provider's own configuration changed; wcp_provider_config tells the new one. */
+    /* The provider's own configuration or secrets changed; wcp_provider_config and
+     * wcp_provider_secret tell the new ones. After it the links are made anew: they may have used
+     * these. */
     void (*config_changed)(struct wcp_instance *i);
     struct wcp_limits limits;
     bool serves_anyone; /* also callers without a link (a component, not a provider) */

@@ -14,6 +14,7 @@
 #include "io/standalone.h"
 #include "io/work.h"
 #include "lattice/provider.h"
+#include "lattice/secrets.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -22,6 +23,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,6 +51,7 @@ struct process {
     struct offline *offline; /* without NATS */
     struct sockets *sockets; /* if we listen */
     struct listeners *listeners;
+    struct mounts_watch *mounts;
     struct strings listen;         /* where */
     struct wcp_instance *instance; /* NULL before the first connect and at the end */
     struct admin *admin;
@@ -89,6 +92,7 @@ static void end(struct process *p)
     listeners_close(p->listeners);
     p->listeners = NULL;
     sockets_close(p->sockets);
+    mounts_unwatch(p->mounts);
     admin_close(p->admin); /* last: it has told that we are leaving */
     uv_close((uv_handle_t *)&p->prepare, NULL);
     uv_close((uv_handle_t *)&p->check, NULL);
@@ -339,6 +343,22 @@ static void on_prepare(uv_prepare_t *h)
         uv_timer_start(&p->tick, on_tick, next > now ? next - now : 0, 0);
 }
 
+static void on_mounts_changed(void *ctx, struct config *config, struct secrets *secrets)
+{
+    struct process *p = ctx;
+    if (p->instance) {
+        instance_config(p->instance, config);
+        instance_secrets(p->instance, secrets);
+    } else { /* for the one to come */
+        config_free(&p->hd.config);
+        secrets_free(&p->hd.secrets);
+        p->hd.config = *config;
+        p->hd.secrets = *secrets;
+    }
+    *config = (struct config){0};
+    *secrets = (struct secrets){0};
+}
+
 /* --- the start --- */
 
 /* If 0, 1 or 2 is closed, the next socket would have that number, and our log would go there. */
@@ -467,7 +487,7 @@ static int run(struct process *p, const struct standalone *told)
     struct nats_config c = {.urls = p->hd.nats_url,
                             .user_jwt = p->hd.user_jwt,
                             .user_seed = p->hd.user_seed,
-                            .creds_file = told->creds_file,
+                            .login = told->login,
                             .name = p->hd.provider_id};
     struct nats_events ev = {.ctx = p,
                              .connected = on_connected,
@@ -487,6 +507,8 @@ static int run(struct process *p, const struct standalone *told)
         wcp_log(WCP_ERROR, "cannot start", "why", err.msg, NULL);
         p->status = told->from_stdin ? 1 : EXIT_USAGE;
         end(p);
+    } else {
+        p->mounts = mounts_watch(&p->loop, &told->mounts, on_mounts_changed, p);
     }
     uv_run(&p->loop, UV_RUN_DEFAULT);
     sigset_t both;
@@ -513,8 +535,9 @@ int wcp_main(int argc, char **argv, const struct wcp_provider *provider)
     p->started_ns = uv_hrtime();
     p->armed = TIMER_NEVER;
     p->work = (struct work_count){.idle = on_no_work, .ctx = p};
-    mallopt(M_ARENA_MAX, 1);        /* the other threads sleep: not worth a heap for each */
-    (void)signal(SIGPIPE, SIG_IGN); /* cannot fail for a signal that exists */
+    mallopt(M_ARENA_MAX, 1);         /* the other threads sleep: not worth a heap for each */
+    (void)signal(SIGPIPE, SIG_IGN);  /* cannot fail for a signal that exists */
+    (void)prctl(PR_SET_DUMPABLE, 0); /* secrets are in our memory: no core dump, no debugger */
     open_standard_files();
     if (check_files(&err)) {
         wcp_log(WCP_ERROR, "cannot start", "why", err.msg, NULL);

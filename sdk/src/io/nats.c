@@ -1,19 +1,19 @@
 /* nats.c: libnats on the libuv loop: connecting, staying connected, ending. What is sent and
  * received is nats_messages.c.
  *
- * libnats reads and writes its socket when our loop says so (poller.c).
+ * libnats reads and writes its socket when our loop says so (poller.c). Its callbacks come on its
+ * own threads, and only set bits in signals and wake the loop.
  *
- * The first connect, and one after libnats gave up (it does when it is refused twice), go through
- * probe.c; losing a connection in between is libnats' own business. Its callbacks come on its own
- * threads, and only set bits in signals and wake the loop. */
+ * A connection that is lost is dropped, and another one made like the first, through probe.c.
+ * libnats could connect again by itself, but with an event loop it then takes what the new
+ * connection brings for the rest of the message that the old one broke off in (seen with 3.4.1, and
+ * in the sources up to 3.14): it is deaf, or hands out a message that is none. */
 #include "io/nats_conn.h"
 #include "io/poller.h"
 #include <assert.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <wcp/log.h>
 
 /* Exported by libnats (seen in the library 3.4.1, and in the sources 3.8 to 3.13) though not in
@@ -28,10 +28,20 @@ extern void natsConn_setFilterWithClosure(
 #define BACKOFF_LAST_MS    2000
 #define STABLE_MS          5000  /* a connection that lasted this long was a good one */
 #define PING_INTERVAL_MS   20000 /* two without answer: the connection is dead */
+#define DISCOVERED_MAX     64    /* servers of a cluster that are not in our configuration */
 
-enum { SIGNAL_DOWN = 1, SIGNAL_UP = 2, SIGNAL_CLOSED = 4, SIGNAL_ERROR = 8 };
+enum { SIGNAL_CLOSED = 1, SIGNAL_ERROR = 2, SIGNAL_SERVERS = 4 };
 
 static void try_server(struct nats_conn *n);
+
+/* libnats' last error on this thread, without the place in its source that it starts with. */
+static const char *error_text(natsStatus s)
+{
+    const char *text = nats_GetLastError(NULL), *place;
+    if (!text || !*text)
+        return natsStatus_GetText(s);
+    return *text == '(' && (place = strstr(text, "): ")) ? place + 3 : text;
+}
 
 /* --- libnats' threads --- */
 
@@ -41,14 +51,9 @@ static void signal_loop(struct nats_conn *n, unsigned bit)
     uv_async_send(&n->wake);
 }
 
-static void on_disconnected(natsConnection *nc, void *ctx)
+static void on_discovered(natsConnection *nc, void *ctx)
 {
-    signal_loop(ctx, SIGNAL_DOWN);
-}
-
-static void on_reconnected(natsConnection *nc, void *ctx)
-{
-    signal_loop(ctx, SIGNAL_UP);
+    signal_loop(ctx, SIGNAL_SERVERS);
 }
 
 static void on_closed(natsConnection *nc, void *ctx)
@@ -58,7 +63,14 @@ static void on_closed(natsConnection *nc, void *ctx)
 
 static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus s, void *ctx)
 {
-    signal_loop(ctx, SIGNAL_ERROR);
+    struct nats_conn *n = ctx;
+    const char *text = error_text(s);
+    uv_mutex_lock(&n->errors_lock);
+    if (n->errors.n < ERRORS_MAX)
+        (void)snprintf(n->errors.text[n->errors.n], sizeof *n->errors.text, "%s", text);
+    n->errors.n++;
+    uv_mutex_unlock(&n->errors_lock);
+    signal_loop(n, SIGNAL_ERROR);
 }
 
 /* The event loop that libnats sees. It calls these from any thread, holding the connection's lock,
@@ -112,40 +124,46 @@ static int64_t backoff_ms(unsigned attempts)
     return ms + (int64_t)(uv_hrtime() >> 7) % (ms / 2);
 }
 
-static int64_t reconnect_delay(natsConnection *nc, int attempts, void *ctx)
-{
-    return backoff_ms(attempts > 0 ? (unsigned)attempts - 1 : 0);
-}
-
-static natsStatus give_jwt(char **jwt, char **err, void *ctx)
-{
-    const struct nats_conn *n = ctx;
-    *jwt = strdup(n->user_jwt);
-    return *jwt ? NATS_OK : NATS_NO_MEMORY;
-}
-
-static natsStatus sign_nonce(char **err, unsigned char **sig, int *len, const char *nonce,
-                             void *ctx)
-{
-    const struct nats_conn *n = ctx;
-    return nats_Sign(n->user_seed, nonce, sig, len);
-}
-
 /* --- connecting --- */
+
+/* The other servers of the cluster, as the present one tells them: they are tried like those of our
+ * configuration, with the user and password of the present one. */
+static void learn_servers(struct nats_conn *n)
+{
+    const struct server *now = &n->servers.at[n->server];
+    const char *info = strstr(now->url, "://"), *at = strrchr(now->url, '@');
+    char **found = NULL;
+    int count = 0;
+    struct servers known = {0};
+    struct wcp_buf urls = {0};
+    if (n->server >= n->configured || natsConnection_GetDiscoveredServers(n->nc, &found, &count))
+        return; /* what one of them tells is not more than what we know */
+    for (int i = 0; i < count; i++) {
+        const char *host = strstr(found[i], "://");
+        if (i < DISCOVERED_MAX)
+            wcp_buf_fmt(&urls, "%s://%.*s%s,", now->tls ? "tls" : "nats",
+                        info && at ? (int)(at + 1 - (info + 3)) : 0, info ? info + 3 : "",
+                        host ? host + 3 : found[i]);
+        free(found[i]);
+    }
+    free(found);
+    wcp_buf_put(&urls, "", 1);
+    if (count && servers_parse((const char *)urls.ptr, &known, NULL) == 0)
+        servers_replace(&n->servers, n->configured, &known);
+    explicit_bzero(urls.ptr, urls.len);
+    wcp_buf_free(&urls);
+}
 
 static void came_up(struct nats_conn *n)
 {
-    char url[256] = "";
-    (void)natsConnection_GetConnectedUrl(n->nc, url, sizeof url); /* for the log only */
-    const char *at = strrchr(url, '@'), *scheme = strstr(url, "://");
-    const char *name = at ? at + 1 : scheme ? scheme + 3 : url;
     n->up = true;
     n->up_ms = uv_now(n->loop);
     free(n->why);
     n->why = NULL;
     n->transport.max_payload = (size_t)natsConnection_GetMaxPayload(n->nc);
-    wcp_log(WCP_INFO, n->was_up ? "nats: connected again" : "nats: connected", "server", name,
-            NULL);
+    wcp_log(WCP_INFO, n->was_up ? "nats: connected again" : "nats: connected", "server",
+            n->servers.at[n->server].name, NULL);
+    learn_servers(n);
     if (n->flushed)
         n->flush_mark = messages_send_mark(n);
     n->stats.reconnects += n->was_up;
@@ -181,65 +199,53 @@ static void drop_connection(struct nats_conn *n)
     n->nc = NULL;
 }
 
-/* libnats' last error, without the place in its source that it starts with. */
-static const char *error_text(natsStatus s)
+static bool is_refusal(const char *why)
 {
-    const char *text = nats_GetLastError(NULL), *place;
-    if (!text || !*text)
-        return natsStatus_GetText(s);
-    return *text == '(' && (place = strstr(text, "): ")) ? place + 3 : text;
+    return strcasestr(why, "authorization") || strcasestr(why, "authentication");
 }
 
-static natsStatus set_login(struct nats_conn *n, natsOptions *o)
+/* WCP_EAUTH: the server does not let us in. */
+static int connect_now(struct nats_conn *n, struct wcp_err *err)
 {
-    if (n->creds_file)
-        return natsOptions_SetUserCredentialsFromFiles(o, n->creds_file, NULL);
-    if (n->user_jwt)
-        return natsOptions_SetUserCredentialsCallbacks(o, give_jwt, n, sign_nonce, n);
-    if (n->user_seed)
-        return natsOptions_SetNKey(o, n->nkey, sign_nonce, n);
-    return NATS_OK; /* what the URL says */
-}
-
-static natsStatus connect_now(struct nats_conn *n)
-{
+    const struct server *to = &n->servers.at[n->server];
     natsOptions *o = NULL;
-    bool tls = false;
-    const char **urls = wcp_calloc(n->servers.n, sizeof *urls);
-    for (size_t i = 0; i < n->servers.n; i++) { /* first the one that answered */
-        struct server *s = &n->servers.at[(n->server + i) % n->servers.n];
-        urls[i] = s->url;
-        tls |= s->tls;
-    }
+    struct wcp_arena a = {0};
+    int rc = 0;
     natsStatus s = natsOptions_Create(&o);
-    s = s ? s : natsOptions_SetServers(o, urls, (int)n->servers.n);
-    s = s ? s : natsOptions_SetNoRandomize(o, true);
+    s = s ? s
+          : natsOptions_SetURL(o,
+                               login_replaces_url(&n->login)
+                                   ? wcp_fmt(&a, "%s://%s", to->tls ? "tls" : "nats", to->name).ptr
+                                   : to->url);
+    s = s ? s : natsOptions_SetAllowReconnect(o, false);
     s = s ? s : natsOptions_SetTimeout(o, CONNECT_TIMEOUT_MS);
     s = s ? s : natsOptions_SetSendAsap(o, true);
     s = s ? s : natsOptions_SetPingInterval(o, PING_INTERVAL_MS);
     s = s ? s : natsOptions_SetMaxPingsOut(o, 2);
-    s = s ? s : natsOptions_SetMaxReconnect(o, -1);
-    s = s ? s : natsOptions_SetCustomReconnectDelay(o, reconnect_delay, n);
-    s = s ? s : natsOptions_SetDisconnectedCB(o, on_disconnected, n);
-    s = s ? s : natsOptions_SetReconnectedCB(o, on_reconnected, n);
+    s = s ? s : natsOptions_SetDiscoveredServersCB(o, on_discovered, n);
     s = s ? s : natsOptions_SetClosedCB(o, on_closed, n);
     s = s ? s : natsOptions_SetErrorHandler(o, on_error, n);
     s = s ? s : natsOptions_SetEventLoop(o, n->loop, attach, want_read, want_write, detach);
-    if (!s && tls)
-        s = natsOptions_SetSecure(o, true);
     if (!s && n->name)
         s = natsOptions_SetName(o, n->name);
-    s = s ? s : set_login(n, o);
-    s = s ? s : natsConnection_Connect(&n->nc, o);
+    if (!s)
+        rc = login_set(&n->login, o, to->tls || n->server_wants_tls, err);
+    if (!s && !rc)
+        s = natsConnection_Connect(&n->nc, o);
+    if (s) {
+        const char *why = error_text(s);
+        rc = wcp_fail(err, is_refusal(why) ? WCP_EAUTH : WCP_EIO, "%s", why);
+    }
     natsOptions_Destroy(o);
-    free(urls);
-    if (s)
-        return s;
+    wcp_arena_free(&a);
+    if (rc)
+        return rc;
+    n->told_closed = false;
     natsConn_setFilterWithClosure(n->nc, messages_on_arrival, n);
     for (size_t i = 0; i < n->sub_count; i++)
         if (n->subs[i].subject && !n->subs[i].leaving)
             messages_make_sub(n, &n->subs[i]);
-    return NATS_OK;
+    return 0;
 }
 
 static void on_retry(uv_timer_t *t)
@@ -247,13 +253,19 @@ static void on_retry(uv_timer_t *t)
     try_server(t->data);
 }
 
-static void server_failed(struct nats_conn *n, const char *why)
+static void server_failed(struct nats_conn *n, const char *why, bool refused)
 {
-    const char *name = n->servers.at[n->server].name;
+    const struct server *s = &n->servers.at[n->server];
     struct wcp_arena a = {0};
-    struct wcp_str line = wcp_fmt(&a, "%s: %s", name, why);
+    struct wcp_str login = login_name(&n->login, s, &a);
+    struct wcp_str line = wcp_fmt(&a, "%s: %s: %s", s->name, why, refused ? login.ptr : "");
     if (!n->why || strcmp(n->why, line.ptr) != 0) { /* a line per change, not per try */
-        wcp_log(WCP_WARN, "nats: no connection, trying on", "server", name, "why", why, NULL);
+        if (refused)
+            wcp_log(WCP_ERROR, "nats: the server refuses the login, trying on", "server", s->name,
+                    "why", why, "login", login.ptr, NULL);
+        else
+            wcp_log(WCP_WARN, "nats: no connection, trying on", "server", s->name, "why", why,
+                    NULL);
         free(n->why);
         n->why = wcp_str_dup(line);
     }
@@ -272,12 +284,14 @@ static void on_probed(void *ctx, const char *why, const char *greeting)
     struct nats_conn *n = ctx;
     n->probe = NULL;
     if (why) {
-        server_failed(n, why);
+        server_failed(n, why, false);
         return;
     }
-    natsStatus s = connect_now(n);
-    if (s) {
-        server_failed(n, error_text(s));
+    struct wcp_err err = {0};
+    n->server_wants_tls = strstr(greeting, "\"tls_required\":true") != NULL;
+    int rc = connect_now(n, &err);
+    if (rc) {
+        server_failed(n, err.msg, rc == WCP_EAUTH);
         return;
     }
     n->tried = 0;
@@ -303,11 +317,8 @@ static void on_handle_closed(uv_handle_t *h)
     free(n->subs);
     free(n->order);
     servers_free(&n->servers);
-    if (n->user_seed)
-        explicit_bzero(n->user_seed, strlen(n->user_seed));
-    free(n->user_jwt);
-    free(n->user_seed);
-    free(n->creds_file);
+    login_free(&n->login);
+    uv_mutex_destroy(&n->errors_lock);
     free(n->name);
     free(n->why);
     free(n->mark_subject);
@@ -326,6 +337,12 @@ static void close_handles(struct nats_conn *n)
     uv_close((uv_handle_t *)&n->flush_timer, on_handle_closed);
 }
 
+static void close_when_done(struct nats_conn *n)
+{
+    if (n->closed && n->told_closed)
+        close_handles(n);
+}
+
 /* natsConnection_Close waits for an answer of the server that this thread would have to read. */
 static void close_apart(uv_work_t *w)
 {
@@ -336,8 +353,7 @@ static void on_closed_apart(uv_work_t *w, int status)
 {
     struct nats_conn *n = w->data;
     n->closed = true;
-    if (n->told_closed)
-        close_handles(n);
+    close_when_done(n);
 }
 
 void nats_conn_close(struct nats_conn *n)
@@ -359,68 +375,68 @@ void nats_conn_close(struct nats_conn *n)
     (void)uv_queue_work(n->loop, &n->close_work, close_apart, on_closed_apart); /* cannot fail */
 }
 
+/* --- what libnats tells --- */
+
+static void tell_error(struct nats_conn *n, const char *text)
+{
+    struct wcp_arena a = {0};
+    if (uv_now(n->loop) - n->errors_told_ms >= 1000) {
+        if (n->errors_told > ERRORS_MAX)
+            wcp_logf(WCP_WARN, "nats: %zu more errors from the server, not shown",
+                     n->errors_told - ERRORS_MAX);
+        n->errors_told_ms = uv_now(n->loop);
+        n->errors_told = 0;
+    }
+    if (n->errors_told++ >= ERRORS_MAX)
+        return;
+    if (strcasestr(text, "permissions violation"))
+        wcp_log(WCP_ERROR, "nats: the server does not permit this", "why", text, "login",
+                login_name(&n->login, &n->servers.at[n->server], &a).ptr, NULL);
+    else
+        wcp_log(WCP_WARN, "nats: error from the server", "why", text, NULL);
+    wcp_arena_free(&a);
+}
+
+static void tell_errors(struct nats_conn *n)
+{
+    uv_mutex_lock(&n->errors_lock);
+    struct server_errors e = n->errors;
+    n->errors.n = 0;
+    uv_mutex_unlock(&n->errors_lock);
+    for (size_t i = 0; i < e.n && i < ERRORS_MAX; i++)
+        if (!is_refusal(e.text[i])) /* told when the connection is lost, or not made */
+            tell_error(n, e.text[i]);
+    n->errors_told += e.n > ERRORS_MAX ? e.n - ERRORS_MAX : 0;
+}
+
 static void on_wake(uv_async_t *w)
 {
     struct nats_conn *n = w->data;
     unsigned signals = atomic_exchange(&n->signals, 0);
-    const char *error = NULL;
+    if (signals & SIGNAL_CLOSED)
+        n->told_closed = true;
     if (n->closing) {
-        if (signals & SIGNAL_CLOSED && !n->told_closed) {
-            n->told_closed = true;
-            if (n->closed)
-                close_handles(n);
-        }
+        if (signals & SIGNAL_CLOSED)
+            close_when_done(n);
         return;
     }
-    if (!signals || !n->nc)
-        return;
-    (void)natsConnection_GetLastError(n->nc, &error); /* the text is what we want */
-    error = error && *error ? error : "the server is gone";
     if (signals & SIGNAL_ERROR)
-        wcp_log(WCP_WARN, "nats: error from the server", "why", error, NULL);
-    if (!(signals & (SIGNAL_DOWN | SIGNAL_UP | SIGNAL_CLOSED)))
+        tell_errors(n);
+    if (!n->nc)
         return;
-    if (n->up)
-        went_down(n, error);
-    if (natsConnection_IsClosed(n->nc)) {
-        drop_connection(n);
-        /* Not at once: the server may throw us out each time, as it does for too many
-         * subscriptions. */
-        uv_timer_start(&n->retry, on_retry, (uint64_t)backoff_ms(n->pauses++), 0);
-    } else if (natsConnection_Status(n->nc) == NATS_CONN_STATUS_CONNECTED) {
-        came_up(n);
-    }
+    if (signals & SIGNAL_SERVERS)
+        learn_servers(n);
+    if (!(signals & SIGNAL_CLOSED) || !natsConnection_IsClosed(n->nc))
+        return;
+    const char *error = NULL;
+    (void)natsConnection_GetLastError(n->nc, &error); /* the text is what we want */
+    went_down(n, error && *error ? error : "the server is gone");
+    drop_connection(n);
+    /* Not at once: the server may throw us out each time, as it does for too many subscriptions. */
+    uv_timer_start(&n->retry, on_retry, (uint64_t)backoff_ms(n->pauses++), 0);
 }
 
 /* --- starting --- */
-
-static char *copy(const char *text)
-{
-    return text && *text ? wcp_str_dup(wcp_str(text)) : NULL;
-}
-
-static int check_login(struct nats_conn *n, struct wcp_err *err)
-{
-    uint8_t seed[32], public[32], secret[64];
-    if (n->creds_file) {
-        if (access(n->creds_file, R_OK) != 0)
-            return wcp_fail(err, WCP_EINVAL, "NATS credentials %s: %s", n->creds_file,
-                            strerror(errno));
-        return 0;
-    }
-    if (n->user_jwt && !n->user_seed)
-        return wcp_fail(err, WCP_EINVAL, "NATS login: a user JWT found without its seed");
-    if (!n->user_seed)
-        return 0;
-    int rc = nkey_decode_seed(n->user_seed, NKEY_USER, seed, err);
-    if (rc)
-        return wcp_wrap(err, "NATS login: user seed");
-    crypto_sign_seed_keypair(public, secret, seed);
-    nkey_encode_public(NKEY_USER, public, n->nkey);
-    sodium_memzero(seed, sizeof seed);
-    sodium_memzero(secret, sizeof secret);
-    return 0;
-}
 
 struct nats_conn *nats_conn_new(uv_loop_t *loop, const struct nats_config *c,
                                 const struct nats_events *ev, struct wcp_err *err)
@@ -433,16 +449,15 @@ struct nats_conn *nats_conn_new(uv_loop_t *loop, const struct nats_config *c,
         .transport = messages_transport,
         .loop = loop,
         .ev = *ev,
-        .user_jwt = copy(c->user_jwt),
-        .user_seed = copy(c->user_seed),
-        .creds_file = copy(c->creds_file),
-        .name = copy(c->name),
+        .name = c->name && *c->name ? wcp_str_dup(wcp_str(c->name)) : NULL,
     };
-    if (servers_parse(c->urls ? c->urls : "", &n->servers, err) || check_login(n, err)) {
+    (void)uv_mutex_init(&n->errors_lock); /* fails only without memory */
+    if (servers_parse(c->urls ? c->urls : "", &n->servers, err) || login_init(&n->login, c, err)) {
         n->open_handles = 1;
         on_handle_closed(&(uv_handle_t){.data = n});
         return NULL;
     }
+    n->configured = n->servers.n;
     n->server = (size_t)(uv_hrtime() >> 7) % n->servers.n; /* spreads providers over a cluster */
     natsStatus s = natsInbox_Create(&n->inbox);
     assert(s == NATS_OK); /* it needs no more than memory */

@@ -12,11 +12,34 @@
 
 struct uv_loop_s;
 
+/* The options about logins and TLS, the same for providers and wcp: what an option is called, its
+ * argument, whether it may be repeated, what it means, its name in the environment, and where it
+ * goes. Secrets come in files only: arguments can be seen by everybody on the machine. */
+#define NATS_LOGIN(X)                                                                              \
+    X(CREDS, "creds", "FILE", 0, "NATS credentials file", "WCP_NATS_CREDS", creds_file)            \
+    X(NKEY, "nkey", "FILE", 0, "file with the seed of a NATS user", "WCP_NATS_NKEY", nkey_file)    \
+    X(NATS_USER, "nats-user", "NAME", 0, "NATS user, with a password", "WCP_NATS_USER", user)      \
+    X(NATS_PASSWORD_FILE, "nats-password-file", "FILE", 0, "file with that user's password",       \
+      "WCP_NATS_PASSWORD_FILE", password_file)                                                     \
+    X(NATS_TOKEN_FILE, "nats-token-file", "FILE", 0, "file with a NATS token",                     \
+      "WCP_NATS_TOKEN_FILE", token_file)                                                           \
+    X(NATS_CA, "nats-ca", "FILE", 0, "use TLS; who may have signed the server's certificate",      \
+      "WCP_NATS_CA", ca_file)                                                                      \
+    X(NATS_CERT, "nats-cert", "FILE", 0, "use TLS; our certificate for the server",                \
+      "WCP_NATS_CERT", cert_file)                                                                  \
+    X(NATS_KEY, "nats-key", "FILE", 0, "its key", "WCP_NATS_KEY", key_file)
+
+struct nats_login { /* NULL: not told */
+#define X(id, flag, arg, repeat, help, env, member) const char *member;
+    NATS_LOGIN(X)
+#undef X
+};
+
 struct nats_config {  /* copied; texts may be NULL or "" */
     const char *urls; /* see servers_parse; "" is the local server */
     const char *user_jwt, *user_seed;
-    const char *creds_file; /* wins over the two */
-    const char *name;       /* shown by the server's monitoring */
+    struct nats_login login; /* wins over the two, and over what urls say */
+    const char *name;        /* shown by the server's monitoring */
 };
 
 struct nats_events { /* each may be NULL */
@@ -31,8 +54,8 @@ struct nats_events { /* each may be NULL */
 };
 
 struct nats_conn;
-/* Starts to connect. NULL with err when the configuration cannot be right: the URLs, the keys, or a
- * credentials file that cannot be read. */
+/* Starts to connect. NULL with err when the configuration cannot be right: the URLs, the keys, a
+ * file that cannot be read, or two logins. All files are read again for each connection. */
 struct nats_conn *nats_conn_new(struct uv_loop_s *loop, const struct nats_config *c,
                                 const struct nats_events *ev, struct wcp_err *err);
 struct wcp_transport *nats_conn_transport(struct nats_conn *n); /* lives as long as n */

@@ -1,12 +1,9 @@
-/* nats_conn.h: the connection, shared by its two halves: nats.c (connecting, ending) and
+/* nats_conn.h: the connection, shared by its parts: nats.c (connecting, ending) and
  * nats_messages.c (what is sent and received while it is up). */
 #ifndef IO_NATS_CONN_H
 #define IO_NATS_CONN_H
 
-#include "io/nats.h"
-#include "io/probe.h"
-#include "lattice/xkey.h"
-#include <nats/nats.h>
+#include "io/nats_login.h"
 #include <stdatomic.h>
 #include <uv.h>
 
@@ -25,6 +22,9 @@ struct arrival {
     bool unanswered; /* a 503: ours, no subscription has it */
 };
 
+/* Errors that the server reports: so many are told of in a second, the others counted. */
+#define ERRORS_MAX 8
+
 /* Messages that wait for their destruction: so many, or so many bytes of payload. */
 #define DEAD_MAX       64
 #define DEAD_BYTES_MAX ((size_t)64 << 10)
@@ -33,19 +33,21 @@ struct nats_conn {
     struct wcp_transport transport;
     uv_loop_t *loop;
     struct nats_events ev;
-    char *user_jwt, *user_seed, *creds_file, *name;
-    char nkey[NKEY_PUBLIC_LEN + 1]; /* for a login by seed alone */
+    char *name;
+    struct login login;
 
     struct servers servers;
-    size_t server; /* the one to try, or tried last */
-    size_t tried;  /* of servers, since the last pause */
+    size_t configured; /* of servers, the first; the others were learnt from these */
+    size_t server;     /* the one to try, or tried last */
+    size_t tried;      /* of servers, since the last pause */
     unsigned pauses;
     struct probe *probe;
     char *why; /* it did not connect, as logged last */
 
     natsConnection *nc;
     bool up, was_up, closing;
-    uint64_t up_ms; /* since when it is up */
+    bool server_wants_tls; /* the one that answered */
+    uint64_t up_ms;        /* since when it is up */
     uv_work_t close_work;
     bool closed, told_closed; /* by natsConnection_Close, and by its callback */
     natsInbox *inbox;
@@ -70,6 +72,13 @@ struct nats_conn {
     uv_timer_t retry, mark_timer, flush_timer;
     unsigned open_handles;
     atomic_uint signals;
+    struct server_errors {
+        char text[ERRORS_MAX][256];
+        size_t n; /* that came; the first ERRORS_MAX are in text */
+    } errors;
+    uv_mutex_t errors_lock;
+    uint64_t errors_told_ms; /* begin of the second in which so many were logged: */
+    size_t errors_told;
 };
 
 /* --- nats_messages.c --- */

@@ -104,15 +104,37 @@ int servers_parse(const char *urls, struct servers *out, struct wcp_err *err)
     return 0;
 }
 
+static void server_free(struct server *s)
+{
+    explicit_bzero(s->url, strlen(s->url));
+    free(s->url);
+    free(s->name);
+    free(s->host);
+    free(s->port);
+}
+
+void servers_replace(struct servers *s, size_t keep, struct servers *with)
+{
+    while (s->n > keep)
+        server_free(&s->at[--s->n]);
+    s->at = wcp_realloc(s->at, (keep + with->n) * sizeof *s->at);
+    for (size_t i = 0; i < with->n; i++) {
+        size_t k = 0;
+        while (k < keep && strcmp(s->at[k].name, with->at[i].name) != 0)
+            k++;
+        if (k < keep)
+            server_free(&with->at[i]);
+        else
+            s->at[s->n++] = with->at[i];
+    }
+    free(with->at);
+    *with = (struct servers){0};
+}
+
 void servers_free(struct servers *s)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        explicit_bzero(s->at[i].url, strlen(s->at[i].url));
-        free(s->at[i].url);
-        free(s->at[i].name);
-        free(s->at[i].host);
-        free(s->at[i].port);
-    }
+    for (size_t i = 0; i < s->n; i++)
+        server_free(&s->at[i]);
     free(s->at);
     *s = (struct servers){0};
 }

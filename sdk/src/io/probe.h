@@ -21,6 +21,9 @@ struct servers {
 /* One or more URLs separated by commas: nats://[user:password@ or token@]host[:port], tls://..., or
  * host[:port]. "" is the local server. */
 int servers_parse(const char *urls, struct servers *out, struct wcp_err *err);
+/* Those of s from the number keep on are replaced by what is in with, but for those that are among
+ * the first ones. Takes ownership of what is in with. */
+void servers_replace(struct servers *s, size_t keep, struct servers *with);
 void servers_free(struct servers *s);
 
 struct probe;

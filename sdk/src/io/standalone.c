@@ -2,17 +2,14 @@
 #include "io/standalone.h"
 #include "base/log.h"
 #include "io/address.h"
+#include "io/files.h"
 #include "io/host_key.h"
 #include "lattice/host.h"
 #include "lattice/local.h"
-#include "lattice/secrets.h"
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <wcp/provider.h>
@@ -20,7 +17,6 @@
 #ifndef WCP_VERSION
 #define WCP_VERSION "0.1.0"
 #endif
-#define FILE_MAX     ((size_t)1 << 20) /* of a configuration value or secret: as Kubernetes has it */
 #define HOSTDATA_MAX ((size_t)64 << 20)
 #define DAY_MS       86400000
 #define EXIT_USAGE   2
@@ -29,7 +25,10 @@ enum {
     LATTICE,
     PROVIDER_ID,
     NATS,
-    CREDS,
+#define X(id, flag, arg, repeat, help, env, member) id,
+    NATS_LOGIN(X)
+#undef X
+        JS_DOMAIN,
     LISTEN,
     CONFIG,
     CONFIG_DIR,
@@ -60,7 +59,11 @@ static const struct option {
               "server, or several with commas "
               "(nats://127.0.0.1:4222)",
               true},
-    [CREDS] = {"--creds", "FILE", "WCP_NATS_CREDS", "NATS credentials file", true},
+#define X(id, flag, arg, repeat, help, env, member) [id] = {"--" flag, arg, env, help, true},
+    NATS_LOGIN(X)
+#undef X
+        [JS_DOMAIN] = {"--js-domain", "NAME", "WCP_JS_DOMAIN", "JetStream domain of the lattice",
+                       true},
     [LISTEN] = {"--listen", "ADDRESS", "WCP_LISTEN",
                 "unix:PATH or tcp:HOST:PORT, or several; without --nats there is no NATS then",
                 true},
@@ -117,100 +120,6 @@ void standalone_usage(const char *name, FILE *to)
         snprintf(left, sizeof left, "%s %s", o->flag, o->value ? o->value : "");
         fprintf(to, "  %-24s %-16s %s\n", left, o->env ? o->env : "", o->help);
     }
-}
-
-/* --- files --- */
-
-/* The whole file; *text is for free() and NUL-terminated. It may hold a secret: wipe it. */
-static int read_file(int dir, const char *path, size_t max, char **text, size_t *len,
-                     struct wcp_err *err)
-{
-    struct stat st;
-    int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        int why = errno;
-        if (fd >= 0)
-            close(fd);
-        return wcp_fail(err, WCP_EIO, "%s: %s", path, strerror(why));
-    }
-    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > max) {
-        close(fd);
-        return S_ISREG(st.st_mode)
-                   ? wcp_fail(err, WCP_ETOOBIG, "%s: %lld bytes found, at most %zu expected", path,
-                              (long long)st.st_size, max)
-                   : wcp_fail(err, WCP_EINVAL, "%s: not a file", path);
-    }
-    size_t n = 0, size = (size_t)st.st_size;
-    char *p = wcp_calloc(size + 1, 1);
-    ssize_t got = 0;
-    while (n < size && ((got = read(fd, p + n, size - n)) > 0 || (got < 0 && errno == EINTR)))
-        n += got > 0 ? (size_t)got : 0;
-    int why = errno;
-    close(fd);
-    if (got < 0) {
-        explicit_bzero(p, size);
-        free(p);
-        return wcp_fail(err, WCP_EIO, "%s: %s", path, strerror(why));
-    }
-    *text = p;
-    *len = n;
-    return 0;
-}
-
-static void free_wiped(char *text, size_t len)
-{
-    explicit_bzero(text, len);
-    free(text);
-}
-
-/* Calls put with every file of the folder and its text less one newline at the end. Names with a
- * dot in front are not ours: Kubernetes mounts have "..data" and the like. */
-static int read_folder(const char *path, const char *by,
-                       int (*put)(struct hostdata *hd, const char *name, struct wcp_bytes value,
-                                  struct wcp_err *err),
-                       struct hostdata *hd, struct wcp_err *err)
-{
-    DIR *d = opendir(path);
-    if (!d)
-        return wcp_fail(err, WCP_EIO, "%s: %s: %s", by, path, strerror(errno));
-    int rc = 0;
-    struct dirent *e;
-    while (!rc && (errno = 0, e = readdir(d))) {
-        char *text;
-        size_t n;
-        struct stat st;
-        if (e->d_name[0] == '.' ||
-            (fstatat(dirfd(d), e->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode)))
-            continue;
-        rc = read_file(dirfd(d), e->d_name, FILE_MAX, &text, &n, err);
-        if (rc)
-            break;
-        size_t keep = n && text[n - 1] == '\n' ? n - 1 : n;
-        keep -= keep < n && keep && text[keep - 1] == '\r';
-        rc = put(hd, e->d_name, (struct wcp_bytes){(const uint8_t *)text, keep}, err);
-        free_wiped(text, n);
-    }
-    if (!rc && errno)
-        rc = wcp_fail(err, WCP_EIO, "%s", strerror(errno));
-    closedir(d);
-    return rc ? wcp_wrap(err, "%s: %s", by, path) : 0;
-}
-
-static int put_config(struct hostdata *hd, const char *name, struct wcp_bytes value,
-                      struct wcp_err *err)
-{
-    if (memchr(value.ptr, 0, value.len))
-        return wcp_fail(err, WCP_EINVAL, "%s: a NUL byte found, text expected", name);
-    char *text = wcp_str_dup((struct wcp_str){(const char *)value.ptr, value.len});
-    config_put(&hd->config, name, text);
-    free(text);
-    return 0;
-}
-
-static int put_secret(struct hostdata *hd, const char *name, struct wcp_bytes value,
-                      struct wcp_err *err)
-{
-    return secrets_put(&hd->secrets, name, value, err);
 }
 
 /* --- flags and environment --- */
@@ -354,7 +263,7 @@ static int read_host_data(const char *path, struct hostdata *hd, struct wcp_err 
 {
     char *text = NULL;
     size_t n = 0;
-    int rc = read_file(AT_FDCWD, path, HOSTDATA_MAX, &text, &n, err);
+    int rc = file_read(AT_FDCWD, path, HOSTDATA_MAX, &text, &n, err);
     if (rc || !text)
         return wcp_wrap(err, "--host-data");
     size_t start = strspn(text, " \t\r\n");
@@ -364,11 +273,11 @@ static int read_host_data(const char *path, struct hostdata *hd, struct wcp_err 
         sodium_bin2base64(line, room, (const uint8_t *)text + start, n - start,
                           sodium_base64_VARIANT_ORIGINAL);
         rc = hostdata_parse((struct wcp_bytes){(const uint8_t *)line, strlen(line)}, hd, err);
-        free_wiped(line, room);
+        file_free(line, room);
     } else {
         rc = hostdata_parse((struct wcp_bytes){(const uint8_t *)text, n}, hd, err);
     }
-    free_wiped(text, n);
+    file_free(text, n);
     return rc ? wcp_wrap(err, "--host-data %s", path) : 0;
 }
 
@@ -424,15 +333,20 @@ static int read_links(const char *path, const char *by, struct hostdata *hd, str
 {
     char *text = NULL;
     size_t n = 0;
-    int rc = read_file(AT_FDCWD, path, HOSTDATA_MAX, &text, &n, err);
+    int rc = file_read(AT_FDCWD, path, HOSTDATA_MAX, &text, &n, err);
     if (rc || !text)
         return wcp_wrap(err, "%s", by);
     rc = local_links_parse((struct wcp_bytes){(const uint8_t *)text, n}, hd, err);
-    free_wiped(text, n);
+    file_free(text, n);
     return rc ? wcp_wrap(err, "%s: %s", by, path) : 0;
 }
 
-static int make(const struct told *t, const char *name, struct standalone *out, struct wcp_err *err)
+static char *copy(const char *text)
+{
+    return text ? wcp_str_dup(wcp_str(text)) : NULL;
+}
+
+static int make(struct told *t, const char *name, struct standalone *out, struct wcp_err *err)
 {
     struct hostdata *hd = &out->hd;
     int rc = 0;
@@ -458,25 +372,29 @@ static int make(const struct told *t, const char *name, struct standalone *out, 
     rc = out->offline || *hd->host_id ? check_no_host(t, out, err) : make_host(t, name, out, err);
     if (rc)
         return rc;
-    if (t->value[CREDS])
-        out->creds_file = wcp_str_dup(wcp_str(t->value[CREDS]));
-    if (t->value[CONFIG_DIR] &&
-        (rc = read_folder(t->value[CONFIG_DIR], t->by[CONFIG_DIR], put_config, hd, err)))
+    if (t->value[JS_DOMAIN] && (rc = set_id(&hd->js_domain, t, JS_DOMAIN, NULL, err)))
         return rc;
-    for (size_t i = 0; i < t->config.n; i++)
-        config_put(&hd->config, t->config.at[i].key, t->config.at[i].value);
     if (t->value[LINKS] && (rc = read_links(t->value[LINKS], t->by[LINKS], hd, err)))
         return rc;
-    if (t->value[SECRETS_DIR])
-        return read_folder(t->value[SECRETS_DIR], t->by[SECRETS_DIR], put_secret, hd, err);
-    return 0;
+    out->login = (struct nats_login){
+#define X(id, flag, arg, repeat, help, env, member) .member = t->value[id],
+        NATS_LOGIN(X)
+#undef X
+    };
+    out->mounts = (struct mounts){.config_dir = copy(t->value[CONFIG_DIR]),
+                                  .secrets_dir = copy(t->value[SECRETS_DIR]),
+                                  .below = hd->config,
+                                  .above = t->config,
+                                  .secrets_below = hd->secrets};
+    hd->config = t->config = (struct config){0};
+    hd->secrets = (struct secrets){0};
+    return mounts_read(&out->mounts, &hd->config, &hd->secrets, err);
 }
 
 void standalone_free(struct standalone *s)
 {
     strings_free(&s->listen);
-    free(s->creds_file);
-    s->creds_file = NULL;
+    mounts_free(&s->mounts);
     if (s->key_lock >= 0)
         close(s->key_lock);
     s->key_lock = -1;

@@ -3,6 +3,8 @@
 #define STANDALONE_H
 
 #include <stdio.h>
+#include "io/mounts.h"
+#include "io/nats.h"
 #include "lattice/hostdata.h"
 
 struct standalone {
@@ -10,12 +12,14 @@ struct standalone {
     struct hostdata hd;
     struct strings listen; /* addresses */
     bool offline;          /* there is no NATS */
-    char *creds_file;      /* NULL: none */
+    struct mounts mounts;  /* what hd's configuration and secrets were made of */
     int key_lock;          /* keeps the host key ours while it is open; -1: none */
     uint32_t drain_ms;     /* 0: not told */
     uint32_t link_wait_ms; /* as in struct wcp_limits; 0: not told */
-    const char *log_level; /* NULL: not told; lives in argv or the environment; so does */
-    const char *admin;     /* where the admin port is to be */
+    /* These live in argv or the environment: */
+    struct nats_login login;
+    const char *log_level; /* NULL: not told */
+    const char *admin;     /* where the admin port is to be; NULL: not told */
 };
 
 #define STANDALONE_GO (-1)

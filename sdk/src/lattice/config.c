@@ -193,7 +193,7 @@ static void tell_component(struct lattice_watch *w, const struct component *k)
     for (size_t i = 0; i < k->n; i++) {
         struct wcp_err why = {0};
         struct linkdef l = {0};
-        linkdef_copy(&k->found[i].def, &l);
+        linkdef_copy(&l, &k->found[i].def);
         if (resolve(w, &k->found[i], &l, &why))
             w->c.link(w->c.ctx, &l, why.code ? why.msg : NULL);
         else

@@ -235,10 +235,11 @@ void hostdata_free(struct hostdata *h)
     free(h->link_name);
     free(h->user_jwt);
     free_wiped(h->user_seed);
-    free(h->nats_url);
+    free_wiped(h->nats_url); /* it may have a password */
     free(h->provider_id);
     free(h->instance_id);
     free(h->host_xkey);
+    free(h->js_domain);
     free_wiped(h->provider_xkey_seed);
     config_free(&h->env_values);
     config_free(&h->config);
@@ -249,7 +250,6 @@ void hostdata_free(struct hostdata *h)
     for (size_t i = 0; i < h->local_link_count; i++)
         linkdef_free(&h->local_links[i]);
     free(h->local_links);
-    free(h->js_domain);
     strings_free(&h->cluster_issuers);
     free(h->log_level);
     free(h->otel.observability_endpoint);

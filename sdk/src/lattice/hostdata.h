@@ -37,7 +37,7 @@ struct hostdata {
     bool structured_logging;
     char *log_level; /* NULL: absent */
     struct otel_config otel;
-    char *js_domain; /* of JetStream; NULL: the server's own */
+    char *js_domain; /* of the lattice's buckets in JetStream; NULL: the server's own */
     bool standalone; /* made from flags and environment, not by a host: the lattice has the links */
     struct registration registration;
     bool listens;          /* callers come over sockets, too: see local.h */

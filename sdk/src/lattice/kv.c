@@ -50,11 +50,10 @@ int kv_answer(const struct wcp_msg *m, int status, struct json_object **out, str
     if (status)
         return wcp_fail(err, status, "the connection was lost");
     if (m->status)
-        return wcp_fail(
-            err, WCP_EIO,
-            "nobody answers for JetStream (status %d): it is off, or in another domain; "
-            "nats-server -js starts it",
-            m->status);
+        return wcp_fail(err, WCP_EIO,
+                        "nobody answers for JetStream (status %d): it is off, or in another domain "
+                        "(--js-domain); nats-server -js starts it",
+                        m->status);
     int rc = json_parse(m->data, out, err);
     if (rc)
         return wcp_wrap(err, "JetStream's answer");

@@ -90,8 +90,16 @@ static void fail(struct link *l, enum wcp_level level, const char *why)
         wcp_log(level, link_described(&l->pub, &err), NULL);
 }
 
+static void forget_secrets(struct link *l)
+{
+    secrets_free(&l->secrets);
+    secrets_drop(l->provided);
+    l->provided = NULL;
+}
+
 void link_refuse(struct link *l, struct wcp_err *err)
 {
+    forget_secrets(l); /* nobody will see them */
     l->useless = true;
     fail(l, WCP_ERROR, err->msg);
 }
@@ -209,7 +217,7 @@ struct link *link_new(const struct links_config *c, struct timers *timers, struc
 void link_free(struct link *l)
 {
     timers_clear(l->timers, &l->due);
-    secrets_free(&l->secrets);
+    forget_secrets(l);
     linkdef_free(&l->def);
     free((void *)(uintptr_t)l->pub.interfaces);
     free(l->why);
@@ -250,7 +258,7 @@ void link_down(struct link *l)
     if (l->up && l->c->def->link_down)
         l->c->def->link_down(&l->pub);
     l->up = false;
-    secrets_free(&l->secrets);
+    forget_secrets(l);
 }
 
 /* --- for providers --- */
@@ -270,7 +278,12 @@ const char *wcp_link_config(const struct wcp_link *l, const char *name)
 
 struct wcp_bytes wcp_link_secret_bytes(const struct wcp_link *l, const char *name)
 {
-    const struct secret *s = secrets_get(&((const struct link *)l)->secrets, name);
+    const struct link *own = (const struct link *)l;
+    const struct secret *s = secrets_get(&own->secrets, name);
+    /* The nearest wins. Configuration that is the provider's is as far as its secrets, and secrets
+     * go before that. */
+    if (!s && own->provided && (own->of_provider || !config_get(own->config, name)))
+        s = secrets_get(&own->provided->secrets, name);
     return s ? (struct wcp_bytes){s->value, s->len} : (struct wcp_bytes){0};
 }
 

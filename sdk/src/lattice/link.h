@@ -9,17 +9,18 @@ struct link {
     const struct links_config *c;
     struct timers *timers;
     struct linkdef def;
-    struct config *config; /* our side of def */
-    struct secrets secrets;
+    struct config *config;           /* our side of def */
+    struct secrets secrets;          /* its own */
+    struct shared_secrets *provided; /* the provider's, which it sees, too; NULL: it does not */
     enum link_state state;
     uint64_t since;
-    char *why;    /* failed; else NULL */
-    bool up;      /* link_up has succeeded: calls may come, link_down is owed */
-    bool useless; /* failed for its content: only other content helps */
-    bool quiet;   /* what it becomes is told later, by link_tell */
-    bool told;    /* link_drain was called */
-    bool gone;    /* it has drained; running calls still hold it */
-    bool local;   /* by links_put_local */
+    char *why;               /* failed; else NULL */
+    bool up;                 /* link_up has succeeded: calls may come, link_down is owed */
+    bool useless;            /* failed for its content: only other content helps */
+    bool quiet;              /* what it becomes is told later, by link_tell */
+    bool told;               /* link_drain was called */
+    bool gone;               /* it has drained; running calls still hold it */
+    bool local, of_provider; /* by links_put_local */
     uint32_t attempts, pause_ms;
     uint64_t tried_at;
     struct timer due;          /* the next attempt, or the end of draining */

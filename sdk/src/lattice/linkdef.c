@@ -276,6 +276,12 @@ void linkdef_print(const struct linkdef *l, struct wcp_buf *b)
     json_object_put(o);
 }
 
+static void copy_config(struct config *to, const struct config *from)
+{
+    for (size_t i = 0; i < from->n; i++)
+        append(to, from->at[i].key, from->at[i].value);
+}
+
 static struct wcp_bytes copy_bytes(struct wcp_bytes b)
 {
     if (!b.ptr)
@@ -285,25 +291,19 @@ static struct wcp_bytes copy_bytes(struct wcp_bytes b)
     return (struct wcp_bytes){p, b.len};
 }
 
-static void copy_config(const struct config *c, struct config *out)
+void linkdef_copy(struct linkdef *to, const struct linkdef *from)
 {
-    for (size_t i = 0; i < c->n; i++)
-        append(out, c->at[i].key, c->at[i].value);
-}
-
-void linkdef_copy(const struct linkdef *l, struct linkdef *out)
-{
-    *out = (struct linkdef){.source_id = wcp_str_dup(wcp_str(l->source_id)),
-                            .target = wcp_str_dup(wcp_str(l->target)),
-                            .name = wcp_str_dup(wcp_str(l->name)),
-                            .wit_namespace = wcp_str_dup(wcp_str(l->wit_namespace)),
-                            .wit_package = wcp_str_dup(wcp_str(l->wit_package)),
-                            .source_secrets = copy_bytes(l->source_secrets),
-                            .target_secrets = copy_bytes(l->target_secrets)};
-    for (size_t i = 0; i < l->interfaces.n; i++)
-        strings_put(&out->interfaces, l->interfaces.at[i]);
-    copy_config(&l->source_config, &out->source_config);
-    copy_config(&l->target_config, &out->target_config);
+    *to = (struct linkdef){.source_id = wcp_str_dup(wcp_str(from->source_id)),
+                           .target = wcp_str_dup(wcp_str(from->target)),
+                           .name = wcp_str_dup(wcp_str(from->name)),
+                           .wit_namespace = wcp_str_dup(wcp_str(from->wit_namespace)),
+                           .wit_package = wcp_str_dup(wcp_str(from->wit_package)),
+                           .source_secrets = copy_bytes(from->source_secrets),
+                           .target_secrets = copy_bytes(from->target_secrets)};
+    for (size_t i = 0; i < from->interfaces.n; i++)
+        strings_put(&to->interfaces, from->interfaces.at[i]);
+    copy_config(&to->source_config, &from->source_config);
+    copy_config(&to->target_config, &from->target_config);
 }
 
 void linkdef_free(struct linkdef *l)

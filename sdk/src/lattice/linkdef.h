@@ -39,7 +39,7 @@ int linkdef_parse(struct wcp_bytes json, struct linkdef *out, struct wcp_err *er
 int linkdef_from_json(struct json_object *o, struct linkdef *out, struct wcp_err *err);
 /* For link messages that we send (wcp, tests); b gets the JSON text. Secrets are not written. */
 void linkdef_print(const struct linkdef *l, struct wcp_buf *b);
-void linkdef_copy(const struct linkdef *l, struct linkdef *out);
+void linkdef_copy(struct linkdef *to, const struct linkdef *from); /* to: uninitialised */
 void linkdef_free(struct linkdef *l);
 
 const char *config_get(const struct config *c,

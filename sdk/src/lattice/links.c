@@ -15,7 +15,8 @@
 
 struct links {
     struct links_config c;
-    struct wcp_map *by_peer; /* of those that do not drain; see key() */
+    struct shared_secrets *provided; /* the provider's; NULL: links see none of them */
+    struct wcp_map *by_peer;         /* of those that do not drain; see key() */
     struct link *all;
     size_t count, max;
     unsigned sync;
@@ -82,6 +83,7 @@ void links_free(struct links *t)
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it takes itself off the list */
         forget(t->all);
     wcp_map_free(t->by_peer);
+    secrets_drop(t->provided);
     timers_close(&t->timers);
     free(t);
 }
@@ -259,6 +261,7 @@ static struct link *add(struct links *t, struct linkdef *def, enum wcp_role role
 {
     struct link *l = link_new(&t->c, &t->timers, def, role);
     l->due.fn = on_due;
+    l->provided = secrets_hold(t->provided);
     l->next = t->all;
     l->prev = &t->all;
     if (l->next)
@@ -286,7 +289,8 @@ static bool same_content(const struct link *a, const struct link *b)
     for (size_t i = 0; i < a->def.interfaces.n; i++)
         if (strcmp(a->def.interfaces.at[i], b->def.interfaces.at[i]) != 0)
             return false;
-    return config_equal(a->config, b->config) && secrets_equal(&a->secrets, &b->secrets);
+    return a->provided == b->provided && config_equal(a->config, b->config) &&
+           secrets_equal(&a->secrets, &b->secrets);
 }
 
 /* Is l what old is already? err: what is wrong with the content of l; code 0: nothing. */
@@ -315,9 +319,41 @@ static void put_again(struct link *l, uint64_t told_at)
     }
 }
 
-/* own: secrets of a local link; NULL: they are in def, sealed. */
-static void put(struct links *t, struct linkdef *def, const char *why, uint64_t told_at,
-                const struct secrets *own)
+/* What its content tells: its secrets and its codec. err says what is wrong with it; code 0:
+ * nothing. why: the lattice lacks what it needs; may be NULL. */
+static void read_content(struct link *l, const char *why, struct wcp_err *err)
+{
+    if (why)
+        wcp_fail(err, WCP_ENOENT, "%s", why);
+    else if (open_secrets(l, err) == 0)
+        (void)codec_parse(config_get(l->config, "wrpc-codec"), &l->pub.codec, err); /* err tells */
+}
+
+/* l comes up in the place of old, which may be NULL. err is what read_content said. */
+static void replace(struct link *old, struct link *l, struct wcp_err *err)
+{
+    struct links *t = table_of(l);
+    if (err->code)
+        link_refuse(l, err);
+    else
+        link_try(l);
+    /* Only now: calls go to the old one as long as the new one is not there. A failed one has
+     * nothing to take down and goes at the next tick. */
+    if (old)
+        drain(old, t->c.drain_ms);
+    chain_add(l);
+    link_tell(l);
+    tell_added(l);
+}
+
+/* Where a link comes from. */
+struct origin {
+    uint64_t told_at; /* by a message; 0: by a bucket, which has: */
+    const char *why;  /* what it lacks; may be NULL */
+    bool local, of_provider;
+};
+
+static void put(struct links *t, struct linkdef *def, struct origin from)
 {
     enum wcp_role role;
     struct wcp_err err = {0};
@@ -335,7 +371,7 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         return;
     }
     struct link *old = same_key(t, &w);
-    if (old && old->local && !own) { /* this process knows better */
+    if (old && old->local && !from.local) { /* this process knows better */
         linkdef_free(def);
         return;
     }
@@ -347,39 +383,55 @@ static void put(struct links *t, struct linkdef *def, const char *why, uint64_t 
         return;
     }
     struct link *l = add(t, def, role);
-    l->local = own != NULL;
-    if (why)
-        wcp_fail(&err, WCP_ENOENT, "%s", why);
-    else if ((own ? secrets_copy(&l->secrets, own, &err) : open_secrets(l, &err)) == 0)
-        (void)codec_parse(config_get(l->config, "wrpc-codec"), &l->pub.codec, &err); /* err tells */
-    if (old && is_repetition(old, l, &err)) {
+    l->local = from.local;
+    l->of_provider = from.of_provider;
+    read_content(l, from.why, &err);
+    if (old && !from.local && is_repetition(old, l, &err)) {
         forget(l); /* hosts send each link several times */
-        put_again(old, told_at);
+        put_again(old, from.told_at);
         return;
     }
-    l->told_at = told_at;
-    l->sync = told_at ? 0 : t->sync;
-    if (err.code)
-        link_refuse(l, &err);
-    else
-        link_try(l);
-    /* Only now: calls go to the old one as long as the new one is not there. A failed one has
-     * nothing to take down and goes at the next tick. */
-    if (old)
-        drain(old, t->c.drain_ms);
-    chain_add(l);
-    link_tell(l);
-    tell_added(l);
+    l->told_at = from.told_at;
+    l->sync = from.told_at ? 0 : t->sync;
+    replace(old, l, &err);
 }
 
 void links_put(struct links *t, struct linkdef *def)
 {
-    put(t, def, NULL, now(t), NULL);
+    put(t, def, (struct origin){.told_at = now(t)});
 }
 
-void links_put_local(struct links *t, struct linkdef *def, const struct secrets *own)
+void links_put_local(struct links *t, struct linkdef *def, bool of_provider)
 {
-    put(t, def, NULL, now(t), own);
+    put(t, def, (struct origin){.told_at = now(t), .local = true, .of_provider = of_provider});
+}
+
+void links_renew(struct links *t, bool local)
+{
+    for (struct link *old = t->all, *next; old; old = next) {
+        next = old->next; /* new ones come in front */
+        if (old->state == LINK_DRAINING || old->useless || (old->local && !local))
+            continue;
+        struct linkdef def;
+        struct wcp_err err = {0};
+        linkdef_copy(&def, &old->def);
+        struct link *l = add(t, &def, old->pub.role);
+        l->local = old->local;
+        l->of_provider = old->of_provider;
+        l->told_at = old->told_at;
+        l->sync = old->sync;
+        l->gone_at = old->gone_at;
+        read_content(l, NULL, &err);
+        replace(old, l, &err);
+    }
+}
+
+void links_provide_secrets(struct links *t, struct shared_secrets *s)
+{
+    struct shared_secrets *former = t->provided;
+    t->provided = secrets_hold(s);
+    links_renew(t, true);
+    secrets_drop(former);
 }
 
 void links_del(struct links *t, const struct linkdef *def)
@@ -403,7 +455,7 @@ void links_sync_begin(struct links *t)
 
 void links_sync_put(struct links *t, struct linkdef *def, const char *why)
 {
-    put(t, def, why, 0, NULL);
+    put(t, def, (struct origin){.why = why});
 }
 
 uint64_t links_sync_end(struct links *t, uint32_t grace_ms)

@@ -6,7 +6,8 @@
  * pauses; the same content put again tries it at once, but once a second at most. One that cannot
  * come up for what it says (its configuration, its secrets) waits for other content. Draining: no
  * new calls, wait for the running ones, at most drain_ms, then link_down; the link is gone then.
- * Provider callbacks run from links_put and links_tick only, never inside another one's reply. */
+ * Provider callbacks run from links_put, links_renew and links_tick only, never inside another
+ * one's reply. */
 #ifndef LINKS_H
 #define LINKS_H
 
@@ -15,6 +16,7 @@
 #include "rpc/rpc.h"
 
 struct links;
+struct shared_secrets;
 
 enum link_state {
     LINK_CONNECTING, /* up, but its backend is not there yet */
@@ -63,9 +65,17 @@ struct rpc_links links_for_rpc(struct links *t);
 
 /* A link that we were told of. Takes the content of *l. */
 void links_put(struct links *t, struct linkdef *l);
-/* The same for a link that only this process knows, with secrets (copied): neither messages nor the
- * lattice's buckets change it or take it away. */
-void links_put_local(struct links *t, struct linkdef *l, const struct secrets *secrets);
+/* The same for a link that only this process knows: neither messages nor the lattice's buckets
+ * change it or take it away, and it is made anew also by the same content. of_provider: its
+ * configuration is the provider's, so that the provider's secrets go before it. */
+void links_put_local(struct links *t, struct linkdef *l, bool of_provider);
+/* Something outside of the links has changed that they may have used when they came up: every link
+ * is made anew, and comes up before the old one drains; those by links_put_local only if local. One
+ * that waits for other content is left alone. */
+void links_renew(struct links *t, bool local);
+/* The provider's secrets, which links see besides their own (wcp/link.h) from now on; t holds them,
+ * too. Every link is made anew. */
+void links_provide_secrets(struct links *t, struct shared_secrets *s);
 /* The link of that role, peer, namespace, package and name; no matter when there is none. */
 void links_del(struct links *t, const struct linkdef *l);
 void links_drain_all(struct links *t,

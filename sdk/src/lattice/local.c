@@ -60,8 +60,8 @@ void local_links_put(struct links *t, const struct wcp_provider *def, const stru
 {
     for (size_t i = 0; i < hd->local_link_count; i++) {
         struct linkdef l;
-        linkdef_copy(&hd->local_links[i], &l);
-        links_put_local(t, &l, &hd->secrets);
+        linkdef_copy(&l, &hd->local_links[i]);
+        links_put_local(t, &l, false);
     }
     for (const struct wcp_export *e = def->exports; hd->listens && e && e->interface; e++) {
         struct wcp_str ns, package, name;
@@ -82,6 +82,6 @@ void local_links_put(struct links *t, const struct wcp_provider *def, const stru
             }
         for (size_t i = 0; i < hd->config.n; i++)
             config_put(&l.target_config, hd->config.at[i].key, hd->config.at[i].value);
-        links_put_local(t, &l, &hd->secrets);
+        links_put_local(t, &l, true);
     }
 }

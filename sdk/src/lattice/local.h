@@ -12,9 +12,9 @@
 /* Reads hd->local_links: a JSON list of link documents (lattice.md §6.1) that name hd->provider_id,
  * without secrets. err says which item is wrong. */
 int local_links_parse(struct wcp_bytes json, struct hostdata *hd, struct wcp_err *err);
-/* Puts the links of hd->local_links, with the provider's own secrets. If hd->listens: also puts a
- * link for each package that def exports, with the provider's own configuration and secrets. Again
- * when these have changed. */
+/* Puts the links of hd->local_links. If hd->listens: also puts a link for each package that def
+ * exports, with the provider's own configuration. Again when that has changed: all are made anew.
+ */
 void local_links_put(struct links *t, const struct wcp_provider *def, const struct hostdata *hd);
 
 #endif

@@ -34,7 +34,8 @@
 
 struct wcp_instance {
     const struct wcp_provider *def;
-    struct hostdata hd;
+    struct hostdata hd;             /* its secrets are in: */
+    struct shared_secrets *secrets; /* and links may hold them, too */
     struct instance_env env;
     struct rpc *rpc;
     struct links *links;
@@ -44,8 +45,8 @@ struct wcp_instance {
     /* Standalone only. */
     struct lattice_watch *lattice; /* NULL: not yet, or no more */
     bool read_once, unreadable;
-    uint64_t doubt_until; /* the bucket does not take links away before */
-    struct instance_stats stats;
+    uint64_t doubt_until;      /* the bucket does not take links away before */
+    uint64_t outages, rewinds; /* as metrics have them */
     void *data;
     /* Former configurations: what wcp_provider_config gave out lives as long as the instance. */
     struct config *old;
@@ -70,6 +71,13 @@ static void compare_at(struct wcp_instance *i, uint64_t at)
 {
     if (at != TIMER_NEVER && (!i->compare.pos || at < i->compare.at))
         timers_set(&i->timers, &i->compare, at);
+}
+
+/* Under a host a link has its own secrets only. Without one nobody seals any. */
+static void provide_secrets(struct wcp_instance *i)
+{
+    if (i->hd.standalone || i->hd.listens)
+        links_provide_secrets(i->links, i->secrets);
 }
 
 /* --- what control messages ask for --- */
@@ -140,9 +148,8 @@ static void on_host_stop(void *ctx, uint32_t limit_ms)
     instance_drain(ctx, limit_ms);
 }
 
-static void on_config(void *ctx, struct config *c)
+void instance_config(struct wcp_instance *i, struct config *c)
 {
-    struct wcp_instance *i = ctx;
     if (config_equal(&i->hd.config, c)) {
         config_free(c); /* hosts send one after every start */
         return;
@@ -155,7 +162,30 @@ static void on_config(void *ctx, struct config *c)
         if (i->def->config_changed)
             i->def->config_changed(i);
         local_links_put(i->links, i->def, &i->hd);
+        links_renew(i->links, false);
     }
+}
+
+static void on_config(void *ctx, struct config *c)
+{
+    instance_config(ctx, c);
+}
+
+void instance_secrets(struct wcp_instance *i, struct secrets *s)
+{
+    struct shared_secrets *former = i->secrets;
+    if (secrets_equal(&former->secrets, s)) {
+        secrets_free(s);
+        return;
+    }
+    i->secrets = secrets_share(s);
+    wcp_log(WCP_INFO, "the secrets have changed", NULL);
+    if (i->state == RUNNING) {
+        if (i->started && i->def->config_changed)
+            i->def->config_changed(i);
+        provide_secrets(i);
+    }
+    secrets_drop(former);
 }
 
 /* --- starting --- */
@@ -202,6 +232,7 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
     i->def = def;
     i->hd = *hd;
     *hd = (struct hostdata){0};
+    i->secrets = secrets_share(&i->hd.secrets);
     i->env = *env;
     i->check.fn = on_check;
     i->compare.fn = on_compare;
@@ -218,6 +249,7 @@ struct wcp_instance *instance_new(const struct wcp_provider *def, struct hostdat
         .missing = on_link_missing,
         .ctx = i,
     });
+    provide_secrets(i);
     i->rpc = rpc_new(&(struct rpc_config){
         .transport = env->transport,
         .lattice = i->hd.lattice,
@@ -293,7 +325,7 @@ static void tell_unreadable(struct wcp_instance *i, const struct wcp_err *err)
     if (i->unreadable)
         return;
     i->unreadable = true;
-    i->stats.unreadable++;
+    i->outages++;
     snprintf(count, sizeof count, "%zu", links_count(i->links));
     wcp_log(WCP_WARN,
             err->code == WCP_ENOENT && i->read_once
@@ -311,7 +343,7 @@ static void on_stored_done(void *ctx, const struct lattice_state *s)
     if (i->state != RUNNING)
         return;
     if (s->older) {
-        i->stats.older++;
+        i->rewinds++;
         i->doubt_until = now(i) + LINK_GRACE_MS;
         wcp_log(WCP_WARN,
                 "the bucket of the lattice's links has lost writes, or was made anew: links that "
@@ -439,6 +471,7 @@ void instance_free(struct wcp_instance *i)
     for (size_t k = 0; k < i->old_count; k++)
         config_free(&i->old[k]);
     free(i->old);
+    secrets_drop(i->secrets);
     hostdata_free(&i->hd);
     free(i);
 }
@@ -513,11 +546,6 @@ void instance_tick(struct wcp_instance *i)
     }
 }
 
-const struct instance_stats *instance_stats(const struct wcp_instance *i)
-{
-    return &i->stats;
-}
-
 uint64_t instance_malformed(const struct wcp_instance *i)
 {
     return i->control.malformed;
@@ -551,6 +579,16 @@ void instance_metrics(const struct wcp_instance *i, const char *name, struct wcp
     metric_alone(b, "wcp_malformed_control_messages_total", "counter",
                  "Messages about links, health and the like that were malformed: ignored.",
                  i->control.malformed);
+    if (!i->lattice)
+        return; /* a host reads the buckets, or there are none */
+    metric_alone(b, "wcp_lattice_readable", "gauge",
+                 "1 while the lattice's buckets can be read; else the links known before serve.",
+                 i->read_once && !i->unreadable);
+    metric_alone(b, "wcp_lattice_outages_total", "counter",
+                 "Times that the lattice's buckets could not be read any more, or not yet.",
+                 i->outages);
+    metric_alone(b, "wcp_lattice_rewinds_total", "counter",
+                 "Times that the bucket of links had lost writes, or was made anew.", i->rewinds);
 }
 
 void instance_links_json(const struct wcp_instance *i, size_t max, struct wcp_buf *b)
@@ -582,7 +620,7 @@ const char *wcp_provider_config(const struct wcp_instance *i, const char *key)
 
 const char *wcp_provider_secret(const struct wcp_instance *i, const char *name)
 {
-    const struct secret *s = secrets_get(&i->hd.secrets, name);
+    const struct secret *s = secrets_get(&i->secrets->secrets, name);
     return s ? (const char *)s->value : NULL;
 }
 

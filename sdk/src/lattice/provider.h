@@ -31,6 +31,10 @@ int instance_start(struct wcp_instance *i, struct wcp_err *err);
 void instance_drain(struct wcp_instance *i, uint32_t limit_ms);
 void instance_free(struct wcp_instance *i); /* at once; calls that run are failed */
 
+/* The provider's own configuration and secrets are these now; both take the content. Nothing
+ * happens when they are the same as before. */
+void instance_config(struct wcp_instance *i, struct config *c);
+void instance_secrets(struct wcp_instance *i, struct secrets *s);
 /* Somebody has connected to call us (hd->listens). Takes ownership of c. */
 void instance_accept(struct wcp_instance *i, struct wcp_conn *c);
 void instance_message(struct wcp_instance *i, int sub, struct wcp_msg *m);
@@ -42,12 +46,6 @@ void instance_reconnected(struct wcp_instance *i);
 uint64_t instance_next(const struct wcp_instance *i); /* when to tick; TIMER_NEVER: not at all */
 void instance_tick(struct wcp_instance *i);
 
-/* How often the buckets of the lattice's links could not be read any more, and how often they had
- * lost writes. */
-struct instance_stats {
-    uint64_t unreadable, older;
-};
-const struct instance_stats *instance_stats(const struct wcp_instance *i);
 /* Link and control messages, and links in HostData, that were ignored because they are malformed.
  */
 uint64_t instance_malformed(const struct wcp_instance *i);

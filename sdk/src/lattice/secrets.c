@@ -1,4 +1,4 @@
-/* secrets.c: secrets in locked memory: from HostData, or sealed in a link. */
+/* secrets.c: secrets in locked memory: from HostData, from files, or sealed in a link. */
 #include "lattice/secrets.h"
 #include "lattice/json.h"
 #include "lattice/xkey.h"
@@ -18,7 +18,10 @@ static void *locked(size_t n, struct wcp_err *err)
 
 int secrets_put(struct secrets *s, const char *name, struct wcp_bytes value, struct wcp_err *err)
 {
-    if (s->n == SECRETS_MAX)
+    size_t i = 0;
+    while (i < s->n && strcmp(s->at[i].name, name) != 0)
+        i++;
+    if (i == SECRETS_MAX)
         return wcp_fail(err, WCP_ETOOBIG, "more than %d secrets", SECRETS_MAX);
     uint8_t *p = locked(value.len + 1, err);
     if (!p)
@@ -26,8 +29,13 @@ int secrets_put(struct secrets *s, const char *name, struct wcp_bytes value, str
     if (value.len)
         memcpy(p, value.ptr, value.len);
     p[value.len] = '\0';
-    s->at = wcp_realloc(s->at, (s->n + 1) * sizeof *s->at);
-    s->at[s->n++] = (struct secret){wcp_str_dup(wcp_str(name)), p, value.len};
+    if (i == s->n) {
+        s->at = wcp_realloc(s->at, (s->n + 1) * sizeof *s->at);
+        s->at[s->n++] = (struct secret){.name = wcp_str_dup(wcp_str(name))};
+    }
+    sodium_free(s->at[i].value);
+    s->at[i].value = p;
+    s->at[i].len = value.len;
     return 0;
 }
 
@@ -148,4 +156,27 @@ void secrets_free(struct secrets *s)
     }
     free(s->at);
     *s = (struct secrets){0};
+}
+
+struct shared_secrets *secrets_share(struct secrets *s)
+{
+    struct shared_secrets *shared = wcp_calloc(1, sizeof *shared);
+    *shared = (struct shared_secrets){.refs = 1, .secrets = *s};
+    *s = (struct secrets){0};
+    return shared;
+}
+
+struct shared_secrets *secrets_hold(struct shared_secrets *s)
+{
+    if (s)
+        s->refs++;
+    return s;
+}
+
+void secrets_drop(struct shared_secrets *s)
+{
+    if (!s || --s->refs)
+        return;
+    secrets_free(&s->secrets);
+    free(s);
 }
