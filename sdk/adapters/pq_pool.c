@@ -57,7 +57,6 @@ struct pq_pool {
     uint64_t told_at;
 
     struct pq_conn *canceller;
-    bool canceller_ready;
     struct pq_session sessions[];
 };
 
@@ -97,7 +96,6 @@ static void end_canceller(struct pq_pool *p)
 {
     pq_conn_free(p->canceller);
     p->canceller = NULL;
-    p->canceller_ready = false;
 }
 
 static void send_cancels(struct pq_pool *p)
@@ -127,7 +125,6 @@ static void send_cancels(struct pq_pool *p)
 static void on_cancel_ready(void *ctx)
 {
     struct pq_pool *p = ctx;
-    p->canceller_ready = true;
     send_cancels(p);
 }
 
