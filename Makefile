@@ -17,14 +17,17 @@ WARN = -Wall -Wextra -Wno-unused-parameter -Wconversion -Wshadow -Wstrict-protot
 	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wimplicit-fallthrough -Wformat=2 -Werror
 LDFLAGS = -Wl,--gc-sections -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 SDK_PKGS = libnats libuv json-c libsodium
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(SDK_PKGS) 2>/dev/null)
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(SDK_PKGS) 2>/dev/null) $(shell $(PKG_CONFIG) --cflags libpq 2>/dev/null)
 SDK_LIBS := $(shell $(PKG_CONFIG) --libs $(SDK_PKGS) 2>/dev/null)
 
 # What a provider or example needs besides the SDK: adapters from sdk/adapters, and libraries.
 ADAPTERS_keyvalue-redis = hiredis redis_queue redis_url
 LIBS_keyvalue-redis = -lhiredis
+ADAPTERS_sqldb-postgres = pq pq_pool
+LIBS_sqldb-postgres = -lpq -lssl -lm
 ADAPTERS_test_redis = hiredis redis_queue redis_url
 LIBS_test_redis = -lhiredis
+LIBS_test_postgres = -lm
 
 PROVIDERS := $(notdir $(patsubst %/main.c,%,$(wildcard providers/*/main.c)))
 EXAMPLES := $(notdir $(patsubst %/main.c,%,$(wildcard sdk/examples/*/main.c)))
@@ -137,11 +140,11 @@ FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(F
 $(BUILD)/fuzz/%: $(FUZZ_OBJ)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -lm -o $@
 $(BUILD)/replay/%: $(FUZZ_OBJ) $(OBJ)/tests/fuzz/replay.o
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
+	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -lm -o $@
 
 tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 .PHONY: all tests-built

@@ -1,8 +1,8 @@
 #!/bin/sh
 # deps.sh: installs the Debian packages that building and checking need, if any is missing.
 set -eu
-packages="build-essential pkg-config git ca-certificates python3 libnats-dev libuv1-dev libjson-c-dev libsodium-dev libhiredis-dev
- nats-server redis-server curl groff-base iproute2"
+packages="build-essential pkg-config git ca-certificates python3 libnats-dev libuv1-dev libjson-c-dev libsodium-dev libhiredis-dev libpq-dev libssl-dev
+ nats-server redis-server postgresql openssl curl groff-base iproute2"
 # msgpack-c has another name in Debian 12 (trixie.sh names it, too).
 case $(cat /etc/debian_version 2>/dev/null) in
 12* | bookworm*) packages="$packages libmsgpack-dev" ;;
