@@ -21,6 +21,7 @@ from lattice import BIN, leb, temporary_path, text, wait_for
 
 MIB = 128
 ROOT_ONLY = os.geteuid() == 0
+UNSHARE = ["unshare", "--mount", *([] if ROOT_ONLY else ["--map-root-user"])]
 
 nats = l.nats_server()
 lattice = l.Lattice(nats.port)
@@ -64,9 +65,6 @@ class Store:
 
     def files(self, path="c"):
         return sorted(os.listdir(os.path.join(self.root, path)))
-
-    def open_files(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
@@ -281,7 +279,7 @@ def leaving_during_a_write_leaves_nothing():
 def with_a_disk(test):
     """Leaves the test out where nobody may mount."""
     def run():
-        if subprocess.run([*in_a_namespace(folder(), "1m"), "true"], capture_output=True).returncode:
+        if subprocess.run([*UNSHARE, "true"], capture_output=True).returncode:
             print("    skipped: no mount namespaces here", flush=True)
         else:
             test()
@@ -289,30 +287,34 @@ def with_a_disk(test):
     return run
 
 
-def in_a_namespace(root, size):
-    """Starts what follows with a disk of its own at root."""
-    map_root = [] if ROOT_ONLY else ["--map-root-user"]
-    return ["unshare", "--mount", *map_root, "sh", "-c", f'mount -t tmpfs -o size={size} disk {root} && exec "$0"']
+class Disk:
+    """A mount namespace with a disk of its own at root. The process that holds it, unlike a provider, lets its user look in."""
 
+    def __init__(self, root, size):
+        holder = l.start([*UNSHARE, "sh", "-c", f"mount -t tmpfs -o size={size} disk {root} && echo && exec sleep 1000"],
+                         stdout=subprocess.PIPE, **l.APART)
+        assert holder.stdout.readline() == b"\n"
+        user = [] if ROOT_ONLY else ["--user", "--preserve-credentials"]
+        self.enter = ["nsenter", "--target", str(holder.pid), "--mount", *user]
+        self.seen = f"/proc/{holder.pid}/root{root}"  # from out here
 
-def in_its_namespace(s, *command):
-    user = [] if ROOT_ONLY else ["--user", "--preserve-credentials"]
-    subprocess.run(["nsenter", "--target", str(s.process.pid), "--mount", *user, *command], check=True)
+    def run(self, *command):
+        subprocess.run([*self.enter, *command], check=True)
 
 
 @with_a_disk
 def a_full_disk_is_told_and_left():
     root = folder()
-    with Store(root, before=in_a_namespace(root, "8m")) as s:
-        seen = f"/proc/{s.process.pid}/root{root}"
+    disk = Disk(root, "8m")
+    with Store(root, before=disk.enter) as s:
         s.b.write("c", "kept", CHUNK)
         up = s.b.upload("c", "large").answer()
         for _ in range(80):
             up.send(CHUNK)
         assert error(up.status) == "the disk is full"
-        assert os.listdir(seen + "/c") == ["kept"]
+        assert os.listdir(disk.seen + "/c") == ["kept"]
         s.is_well()
-        with open(seen + "/filler", "wb", buffering=0) as f:
+        with open(disk.seen + "/filler", "wb", buffering=0) as f:
             try:
                 while f.write(CHUNK):
                     pass
@@ -322,7 +324,7 @@ def a_full_disk_is_told_and_left():
         assert error(s.b.write, "c", "more", CHUNK) == "the disk is full"
         assert error(s.b.copy, "c", "kept", "c", "more") == "the disk is full"
         assert s.b.read("c", "kept") == CHUNK and s.b.list("c") == ["kept"]
-        os.remove(seen + "/filler")
+        os.remove(disk.seen + "/filler")
         s.is_well()
         s.b.write("c", "more", CHUNK)
 
@@ -330,16 +332,17 @@ def a_full_disk_is_told_and_left():
 @with_a_disk
 def a_disk_that_is_read_only_is_told():
     root = folder()
-    with Store(root, before=in_a_namespace(root, "8m")) as s:
+    disk = Disk(root, "8m")
+    with Store(root, before=disk.enter) as s:
         s.b.write("c", "kept", b"kept")
-        in_its_namespace(s, "mount", "-o", "remount,ro", root)
+        disk.run("mount", "-o", "remount,bind,ro", root)
         s.is_ill("the store is read-only")
         for function, args in ((s.b.write, ("c", "x", b"x")), (s.b.write, ("c", "deep/x", b"x")), (s.b.create, ("d",)),
                                (s.b.create, ("d/e",)), (s.b.delete, ("c", "kept")), (s.b.clear, ("c",)),
                                (s.b.copy, ("c", "kept", "c", "x")), (s.b.move, ("c", "kept", "c", "x")), (s.b.delete_container, ("c",))):
             assert error(function, *args) == "the store is read-only", function.__name__
         assert s.b.read("c", "kept") == b"kept"
-        in_its_namespace(s, "mount", "-o", "remount,rw", root)
+        disk.run("mount", "-o", "remount,bind,rw", root)
         s.is_well()
         s.b.write("c", "x", b"x")
 
@@ -348,7 +351,7 @@ def a_disk_that_is_read_only_is_told():
 def objects_go_from_one_disk_to_another():
     root = folder()
     os.mkdir(root + "/other")
-    with Store(root, before=in_a_namespace(root + "/other", "8m")) as s:
+    with Store(root, before=Disk(root + "/other", "8m").enter) as s:
         s.b.write("c", "deep/x", CHUNK * 9)
         s.b.copy("c", "deep/x", "other", "far/y")
         assert s.b.read("other", "far/y") == CHUNK * 9 and s.b.has("c", "deep/x")

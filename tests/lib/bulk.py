@@ -3,7 +3,7 @@
 import threading
 
 from lattice import Reader
-from processes import SANITIZED
+from processes import SANITIZED, anonymous_kib
 
 CHUNK = bytes(i * 31 % 251 for i in range(256 << 10))
 MEMORY_MAX = (160 if SANITIZED else 64) << 10  # KiB, anonymous; sanitizers need some themselves
@@ -29,11 +29,6 @@ class Chunks:
                 n = min(len(got), len(CHUNK) - place)
                 assert got[:n] == CHUNK[place:place + n], f"other bytes at {self.count}"
                 self.count, got = self.count + n, got[n:]
-
-
-def anonymous_kib(pid):
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("Anonymous:"))
 
 
 class Peak:
