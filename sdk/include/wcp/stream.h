@@ -45,7 +45,8 @@ struct wcp_out *wcp_out_new(const struct wcp_type *elem);
  * be sent; go on at on_drained. When the receiver is gone, writes are discarded and return true. */
 bool wcp_out_write(struct wcp_out *s, const void *items, size_t n);
 /* Called once after a write returned false, when it makes sense to write again or the receiver is
- * gone; if it is gone already, before this returns. Replaces a former one. */
+ * gone; if it is gone already, before this returns. Replaces a former one. Call it right behind
+ * that write: when s is then part of a value that is sent first, room may be made before. */
 void wcp_out_on_drained(struct wcp_out *s, void (*fn)(void *ctx), void *ctx);
 void wcp_out_end(struct wcp_out *s);   /* s is gone after this, once it is part of a sent value */
 void wcp_out_abort(struct wcp_out *s); /* as wcp_out_end, but the receiver sees it break off */
