@@ -52,7 +52,6 @@ static void accept_some(struct listener *l, size_t most)
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             l->all->accept(l->all->ctx, socket_adopt(l->all->sockets, fd));
-            l->short_of_files = false;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             if (!l->short_of_files)
                 wcp_log(WCP_ERROR, "connections cannot be accepted now; they wait", "why",
@@ -62,6 +61,7 @@ static void accept_some(struct listener *l, size_t most)
             uv_timer_start(&l->pause, on_pause_over, PAUSE_MS, 0);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
+            l->short_of_files = false; /* nobody waits any more */
             return;
         }
     }
