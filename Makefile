@@ -152,7 +152,7 @@ tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 -include $(shell find $(BUILD)/obj $(BUILD)/host -name '*.d' -type f 2>/dev/null)
 
 # --- what people run ---
-# Debian 12 has nats-server 2.9; what starts one is tested with a newer one, too, where go can build it.
+# Debian 12 has nats-server 2.9; what is about servers is tested with a newer one, too, where go can build it.
 NEWER_NATS = newer=$$(tests/peers/build.sh nats-server) || [ $$? -eq 3 ] && NEWER_NATS="$$newer"
 SAN_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)/san SAN=address,undefined OPT=-O1
 

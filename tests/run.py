@@ -1,7 +1,7 @@
 """Runs every test of a build folder. usage: run.py BUILD [NAME-PART...]
 
 The test executables, the fuzz targets over their corpus, then the end-to-end scripts. If NEWER_NATS is the path of
-another nats-server, those that start one run once more with it.
+another nats-server, those that are about what servers do run once more with it.
 
 Each prints its failures and closes on "N passed, N failed"; the sum is this script's last line.
 """
@@ -21,14 +21,8 @@ tests += [[t] + sorted(glob.glob(f"tests/fuzz/corpus/{os.path.basename(t)}/*"))
           for t in sorted(glob.glob(build + "/replay/*"))]
 tests += [[sys.executable, t] for t in sorted(glob.glob("tests/e2e/test_*.py"))]
 newer = os.environ.get("NEWER_NATS")
-
-
-def starts_nats(command):
-    source = command[-1] if command[0] == sys.executable else f"tests/unit/{os.path.basename(command[0])}.c"
-    if not os.path.exists(source):
-        return False
-    with open(source) as f:
-        return re.search("nats[-_]server|Lattice", f.read())
+ABOUT_NATS = {"test_io_nats", *(f"test_{n}.py" for n in (
+    "faults", "io", "lattice", "links", "logins", "partition", "register", "rolling", "stream", "swap", "wcp"))}
 
 
 def name_of(test):
@@ -50,7 +44,7 @@ def run(test):
         return (e.stdout or b"").decode(errors="replace") + f"\nstill running after {LIMIT} s", -1, LIMIT
 
 
-tests = [(t, None) for t in tests] + [(t, newer) for t in tests if newer and starts_nats(t)]
+tests = [(t, None) for t in tests] + [(t, newer) for t in tests if newer and os.path.basename(t[-1]) in ABOUT_NATS]
 tests = [t for t in tests if not wanted or any(w in name_of(t) for w in wanted)]
 passed = failed = 0
 # Two at once: each waits for its servers, clocks and children for a good part of its time.
