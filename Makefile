@@ -27,7 +27,8 @@ ADAPTERS_sqldb-postgres = pq pq_pool
 LIBS_sqldb-postgres = -lpq -lssl -lm
 ADAPTERS_test_redis = hiredis redis_queue redis_url
 LIBS_test_redis = -lhiredis
-LIBS_test_postgres = -lm
+LIBS_test_postgres = $(BUILD)/gen/sqldb-postgres/gen.a $(LIB) -lm
+LIBS_postgres = $(LIBS_test_postgres)
 
 PROVIDERS := $(notdir $(patsubst %/main.c,%,$(wildcard providers/*/main.c)))
 EXAMPLES := $(notdir $(patsubst %/main.c,%,$(wildcard sdk/examples/*/main.c)))
@@ -123,6 +124,10 @@ $(BUILD)/test/%: $(OBJ)/tests/unit/%.o $(TEST_OBJ) $$(addprefix $(OBJ)/sdk/adapt
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
+# These test a provider's own values.
+POSTGRES_TESTS = $(OBJ)/tests/unit/test_postgres.o $(OBJ)/tests/fuzz/postgres.o
+$(POSTGRES_TESTS): $(BUILD)/gen/sqldb-postgres/gen.a
+$(POSTGRES_TESTS): private PKG_CFLAGS += -I$(BUILD)/gen/sqldb-postgres
 # Programs that tests run: the load generator, what it compares with, a provider and a caller of every type.
 $(TEST_PROGRAMS:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $$(addprefix $(OBJ)/,$$(SRC_$$*:.c=.o)) $(BUILD)/gen/tests/gen.a $(LIB)
 	@mkdir -p $(@D)
@@ -140,11 +145,11 @@ FUZZ_OBJ = $(OBJ)/tests/fuzz/%.o $$(addprefix $(OBJ)/tests/,$$(addsuffix .o,$$(F
 $(BUILD)/fuzz/%: $(FUZZ_OBJ)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -lm -o $@
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
 $(BUILD)/replay/%: $(FUZZ_OBJ) $(OBJ)/tests/fuzz/replay.o
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	$(CC) $(LDFLAGS) $^ $(LIB) $(SDK_LIBS) $(CLI_LIBS) -lpthread -lm -o $@
+	$(CC) $(LDFLAGS) $^ $(LIB) $(LIBS_$*) $(SDK_LIBS) $(CLI_LIBS) -lpthread -o $@
 
 tests-built: all $(TESTS:%=$(BUILD)/test/%) $(FUZZERS:%=$(BUILD)/replay/%)
 .PHONY: all tests-built
