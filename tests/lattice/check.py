@@ -306,18 +306,18 @@ def check_wash(rig, results, exe):
         expect("its image", found[0]["image_ref"], provider.image)
 
     def call():
-        return rig.lattice.call(provider.provider, ATOMICS, "increment", INCREMENT, source="caller")
+        return rig.lattice.call(provider.provider, ATOMICS, "increment", INCREMENT, source="wash-caller")
 
     def linked():
         wash("config", "put", "tool-redis", f"url={rig.redis_url}")
-        wash("link", "put", "caller", provider.provider, "wasi", "keyvalue", "--interface", "atomics",
+        wash("link", "put", "wash-caller", provider.provider, "wasi", "keyvalue", "--interface", "atomics",
              "--target-config", "tool-redis")
         rig.redis("SET", "counter", "41")
         until("a call through the link", lambda: expect("the answer", call()[:2], b"\0\x2a"))
         expect("in Redis", rig.redis("GET", "counter"), b"42")
 
     def unlinked():
-        wash("link", "del", "caller", "wasi", "keyvalue")
+        wash("link", "del", "wash-caller", "wasi", "keyvalue")
 
         until("a call without the link fails", lambda: expect("the answer", call(), b""))
 
