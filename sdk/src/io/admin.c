@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 #include <wcp/log.h>
 
@@ -20,7 +19,6 @@
 struct admin {
     struct http1_server *http;
     struct admin_view view;
-    uint64_t started_us; /* by the calendar */
 };
 
 /* --- what this process is --- */
@@ -56,18 +54,11 @@ static uint64_t cpu_us(void)
            (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
-static uint64_t calendar_us(void)
-{
-    struct timespec t = {0};
-    (void)clock_gettime(CLOCK_REALTIME, &t); /* cannot fail for this clock */
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 /* The names are those that Prometheus' own client libraries use. */
 static void put_process(struct wcp_buf *b, const struct admin *a)
 {
     metric_family(b, "process_start_time_seconds", "gauge", "Start, in seconds since 1970.");
-    metric_seconds(b, "process_start_time_seconds", a->started_us, NULL);
+    metric_seconds(b, "process_start_time_seconds", a->view.started_us, NULL);
     metric_family(b, "process_cpu_seconds_total", "counter", "User and system CPU time.");
     metric_seconds(b, "process_cpu_seconds_total", cpu_us(), NULL);
     metric_alone(b, "process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
@@ -198,7 +189,6 @@ struct admin *admin_open(struct uv_loop_s *loop, const char *address, const stru
     struct admin *a = wcp_calloc(1, sizeof *a);
     struct wcp_arena text = {0};
     a->view = *v;
-    a->started_us = calendar_us();
     const char *full = *address == ':' ? wcp_fmt(&text, "0.0.0.0%s", address).ptr : address;
     int rc = http1_listen(loop, full, &limits, &handler, a, &a->http, err);
     if (!rc)

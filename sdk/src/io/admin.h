@@ -16,6 +16,7 @@ struct admin_view {
     struct nats_conn *const *nats;        /* NULL there: this process goes without NATS */
     const bool *subscribed;               /* callers can reach us */
     const char *provider;                 /* its name, as in struct wcp_provider */
+    uint64_t started_us;                  /* since 1970: when this process began */
 };
 
 struct admin;

@@ -467,7 +467,8 @@ static int open_admin(struct process *p, const char *told, struct wcp_err *err)
     const struct admin_view view = {.instance = &p->instance,
                                     .nats = &p->nats,
                                     .subscribed = &p->subscribed,
-                                    .provider = p->provider->name};
+                                    .provider = p->provider->name,
+                                    .started_us = (uint64_t)wall_us()};
     if (!address)
         return 0;
     p->admin = admin_open(&p->loop, address, &view, err);

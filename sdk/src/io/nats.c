@@ -254,7 +254,7 @@ static int connect_now(struct nats_conn *n, struct wcp_err *err)
     wcp_arena_free(&a);
     if (rc)
         return rc;
-    n->told_closed = n->has_parsed = false;
+    n->told_closed = false;
     natsConn_setFilterWithClosure(n->nc, messages_on_arrival, n);
     for (size_t i = 0; i < n->sub_count; i++)
         if (n->subs[i].subject && !n->subs[i].leaving)
